@@ -1,0 +1,1 @@
+//! Eyes and levers, on a listener of their own.

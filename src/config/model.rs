@@ -1,0 +1,413 @@
+//! What the user asked for, checked: every value is in range, every reference leads somewhere.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::template::Template;
+use crate::balancer::Method;
+
+/// A whole checked `upstream.toml`. `Topology::build` of it cannot fail.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `workers`: `None` is `"auto"`, one per core that the process may use.
+    pub workers: Option<usize>,
+    /// `access_log`.
+    pub access_log: LogTarget,
+    /// `log_format`.
+    pub log_format: LogFormat,
+    /// `shutdown_timeout`: how long in-flight requests may take after SIGTERM.
+    pub shutdown_timeout: Duration,
+    /// `trusted_proxies`: whose X-Forwarded-* fields are believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// `resolver`: DNS servers; empty: those of /etc/resolv.conf.
+    pub resolver: Vec<SocketAddr>,
+    /// `resolver_valid`: overrides the TTL of answers.
+    pub resolver_valid: Option<Duration>,
+    /// `[admin]`.
+    pub admin: Admin,
+    /// `[upstream.NAME]`, in the order of the file, then the implicit groups of `proxy_pass` to a plain address.
+    pub upstreams: Vec<Upstream>,
+    /// `[[server]]`, in the order of the file.
+    pub servers: Vec<Server>,
+}
+
+/// Where the access log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LogTarget {
+    /// `"stdout"`.
+    Stdout,
+    /// `"stderr"`.
+    Stderr,
+    /// `"off"`.
+    Off,
+    /// A file, appended to.
+    File(PathBuf),
+}
+
+/// How a line of the access log looks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum LogFormat {
+    /// nginx's `combined`, followed by `rt= uct= uht= urt= ua= us=`.
+    Combined,
+    /// One JSON object per line.
+    Json,
+    /// A template of the user's.
+    Template(Template),
+}
+
+/// The admin listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// `listen`: `None` is `"off"`.
+    pub listen: Option<AdminListen>,
+    /// `token`, needed for levers on TCP.
+    pub token: Option<String>,
+}
+
+/// Where the admin listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminListen {
+    /// A unix socket, mode 0600.
+    Unix(PathBuf),
+    /// A TCP address.
+    Tcp(SocketAddr),
+}
+
+/// `[upstream.NAME]`: a group of peers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Upstream {
+    /// The name in the table's header; for an implicit group the `host:port` of its `proxy_pass`.
+    pub name: Arc<str>,
+    /// True for the group that a `proxy_pass` to a plain address makes.
+    pub implicit: bool,
+    /// `balance`.
+    pub method: Method,
+    /// The key of `balance = "hash KEY"`.
+    pub key: Option<Template>,
+    /// `servers`, at least one that is not a backup.
+    pub servers: Vec<UpstreamServer>,
+    /// `keepalive`: idle connections per peer and worker; 0 is off.
+    pub keepalive: usize,
+    /// `keepalive_timeout`: how long a connection may be idle.
+    pub keepalive_timeout: Duration,
+    /// `keepalive_requests`: how many requests one connection serves.
+    pub keepalive_requests: u64,
+    /// `keepalive_time`: how old a connection may get.
+    pub keepalive_time: Duration,
+    /// `queue`.
+    pub queue: Option<Queue>,
+    /// `[upstream.NAME.health_check]`.
+    pub health_check: Option<HealthCheck>,
+    /// `max_ejected`, a percentage: how much of a tier soft failures may eject.
+    pub max_ejected: u8,
+    /// `when_all_fail = "last_resort"`: peers whose `/health` says no are tried when nobody else is left.
+    pub try_when_all_fail: bool,
+    /// `retry_budget`.
+    pub retry_budget: RetryBudget,
+}
+
+/// How many retries a group may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryBudget {
+    /// Percent of the requests of the last 10 s.
+    pub percent: u8,
+    /// Always allowed, per second.
+    pub min_per_second: u32,
+}
+
+/// `queue = { size, timeout }`: where a request waits for room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// How many may wait.
+    pub size: usize,
+    /// How long.
+    pub timeout: Duration,
+}
+
+/// One entry of `servers`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamServer {
+    /// As written, after `${…}` were filled in: the peer's name in logs and on the hash ring.
+    pub text: Arc<str>,
+    /// Where it is.
+    pub address: Address,
+    /// `weight`, at least 1.
+    pub weight: u32,
+    /// `max_conns`; 0 is unlimited.
+    pub max_conns: u32,
+    /// `max_fails`; 0: failures are not counted.
+    pub max_fails: u32,
+    /// `fail_timeout`.
+    pub fail_timeout: Duration,
+    /// `slow_start`; zero is off.
+    pub slow_start: Duration,
+    /// `backup`.
+    pub backup: bool,
+    /// `down`.
+    pub down: bool,
+    /// `drain`.
+    pub drain: bool,
+}
+
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// A literal address.
+    Ip(SocketAddr),
+    /// A name to resolve at run time; each of its addresses is a peer.
+    Name {
+        /// The name, lower case.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+}
+
+/// `[upstream.NAME.health_check]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthCheck {
+    /// `type` with what only that type has.
+    pub kind: CheckKind,
+    /// `interval`, from start to start.
+    pub interval: Duration,
+    /// `jitter`: each probe is delayed by a random time below this.
+    pub jitter: Duration,
+    /// `timeout` of a whole probe.
+    pub timeout: Duration,
+    /// `fails` in a row make a peer unhealthy.
+    pub fails: u32,
+    /// `passes` in a row make it healthy again.
+    pub passes: u32,
+    /// `port`, if not the peer's own.
+    pub port: Option<u16>,
+}
+
+/// `health_check.type`.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CheckKind {
+    /// GET `uri`, judged by `expect`.
+    Http {
+        /// The request target, beginning with `/`.
+        uri: String,
+        /// `host`: the Host field of probes; `None`: the server's text.
+        host: Option<String>,
+        /// `match`.
+        expect: Expect,
+    },
+    /// A connection that is accepted.
+    Tcp,
+    /// The gRPC health protocol.
+    Grpc {
+        /// `grpc_service`; empty: the whole server.
+        service: String,
+        /// `grpc_status`: also healthy when the protocol answers with this status (12: UNIMPLEMENTED).
+        status: Option<u32>,
+    },
+}
+
+/// `health_check.match`: all tests must hold. (nginx Plus `match` block, spec §6.2.)
+#[derive(Clone, Debug)]
+pub struct Expect {
+    /// `status = "200-399"`, `"! 500-599"`; `None`: any status.
+    pub status: Option<StatusSet>,
+    /// `headers`: tests on fields.
+    pub headers: Vec<HeaderTest>,
+    /// `body`: a test on the first 256 KiB.
+    pub body: Option<BodyTest>,
+}
+
+/// A list of status ranges.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StatusSet {
+    /// The list says what must not come.
+    pub negated: bool,
+    /// Inclusive ranges.
+    pub ranges: Vec<(u16, u16)>,
+}
+
+/// One test on a response field.
+#[derive(Clone, Debug)]
+pub struct HeaderTest {
+    /// The field's name, lower case.
+    pub name: String,
+    /// What must hold. With several fields of that name, one that fits is enough.
+    pub test: ValueTest,
+}
+
+/// What must hold for a field.
+#[derive(Clone, Debug)]
+pub enum ValueTest {
+    /// It is there.
+    Present,
+    /// It is not there.
+    Absent,
+    /// It has this value.
+    Is(String),
+    /// It is there with another value.
+    IsNot(String),
+    /// It matches.
+    Matches(regex::bytes::Regex),
+    /// It is there and does not match.
+    MatchesNot(regex::bytes::Regex),
+}
+
+/// `body ~ RE` or `body !~ RE`.
+#[derive(Clone, Debug)]
+pub struct BodyTest {
+    /// True for `!~`.
+    pub negated: bool,
+    /// The expression.
+    pub pattern: regex::bytes::Regex,
+}
+
+/// `[[server]]`: a virtual host.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Server {
+    /// `listen`, at least one.
+    pub listen: Vec<Listen>,
+    /// `server_name`; empty: any.
+    pub server_name: Vec<ServerName>,
+    /// `[[server.location]]`, in the order of the file.
+    pub locations: Vec<Location>,
+    /// Limits on what a client may send and how long it may take.
+    pub client: ClientLimits,
+}
+
+/// One address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// The address; `listen = 80` is `0.0.0.0:80`.
+    pub address: SocketAddr,
+    /// `default_server`: answers for names that no server has. Without it the first server of an address does.
+    pub default_server: bool,
+}
+
+/// One `server_name`, lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ServerName {
+    /// `example.com`.
+    Exact(String),
+    /// `*.example.org`: holds `.example.org`.
+    Suffix(String),
+    /// `www.example.*`: holds `www.example.`.
+    Prefix(String),
+}
+
+/// `[[server.location]]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Location {
+    /// `path`.
+    pub path: PathMatch,
+    /// Index into [`Config::upstreams`].
+    pub upstream: usize,
+    /// The path in `proxy_pass`, which replaces the matched prefix; `None`: the target is forwarded as it came.
+    pub replace: Option<String>,
+    /// The text after the scheme in `proxy_pass`: `$proxy_host`.
+    pub proxy_host: Arc<str>,
+    /// `proxy_*` after inheritance.
+    pub proxy: ProxySettings,
+}
+
+/// `path` of a location.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathMatch {
+    /// `"/x/"`: the longest prefix wins.
+    Prefix(String),
+    /// `{ exact = "/x" }`: this path alone, before any prefix.
+    Exact(String),
+}
+
+/// Limits towards clients; each may stand at the top or in a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientLimits {
+    /// `client_max_body_size`; 0 is unlimited.
+    pub max_body_size: u64,
+    /// `client_body_buffer_size`: gathered before a peer is chosen, and kept for a retry.
+    pub body_buffer_size: usize,
+    /// `client_header_buffer_size`… the whole head of a request; larger: 431.
+    pub max_head_size: usize,
+    /// Longest request target; larger: 414.
+    pub max_target_size: usize,
+    /// `client_header_timeout`: from a request's first byte to its whole head.
+    pub header_timeout: Duration,
+    /// `client_body_timeout`: between two reads of a body.
+    pub body_timeout: Duration,
+    /// `send_timeout`: between two writes to the client.
+    pub send_timeout: Duration,
+    /// `keepalive_timeout`: idle between two requests, and before the first.
+    pub keepalive_timeout: Duration,
+    /// `keepalive_requests` of one connection.
+    pub keepalive_requests: u64,
+}
+
+/// `proxy_*` keys; each may stand at the top, in a server, or in a location.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProxySettings {
+    /// `proxy_connect_timeout`.
+    pub connect_timeout: Duration,
+    /// `proxy_send_timeout`: between two writes.
+    pub send_timeout: Duration,
+    /// `proxy_read_timeout`: between two reads, and until the head.
+    pub read_timeout: Duration,
+    /// `proxy_next_upstream`.
+    pub next_upstream: NextUpstream,
+    /// `proxy_next_upstream_tries`: attempts in all; 0: min(3, peers).
+    pub next_upstream_tries: u32,
+    /// `proxy_next_upstream_timeout`: no retry later than this after the first attempt; zero: no limit.
+    pub next_upstream_timeout: Duration,
+    /// `proxy_set_header`: name and value; an empty value removes the field.
+    pub set_header: Vec<(String, Template)>,
+    /// `proxy_max_response_head_size`… largest head of an answer.
+    pub max_response_head: usize,
+    /// `tunnel_timeout`: idle time of an upgraded connection.
+    pub tunnel_timeout: Duration,
+}
+
+/// `proxy_next_upstream`: which failures are tried elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NextUpstream {
+    /// `error`.
+    pub error: bool,
+    /// `timeout`.
+    pub timeout: bool,
+    /// `invalid_header`.
+    pub invalid_header: bool,
+    /// `http_403`, `http_404`, `http_429`, `http_500`, `http_502`, `http_503`, `http_504`, as numbers.
+    pub statuses: Vec<u16>,
+    /// `non_idempotent`.
+    pub non_idempotent: bool,
+}
+
+impl PartialEq for Expect {
+    fn eq(&self, other: &Self) -> bool {
+        self.status == other.status && self.headers == other.headers && self.body == other.body
+    }
+}
+
+impl PartialEq for HeaderTest {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name && self.test == other.test
+    }
+}
+
+impl PartialEq for ValueTest {
+    fn eq(&self, other: &Self) -> bool {
+        use ValueTest::*;
+        match (self, other) {
+            (Present, Present) | (Absent, Absent) => true,
+            (Is(a), Is(b)) | (IsNot(a), IsNot(b)) => a == b,
+            (Matches(a), Matches(b)) | (MatchesNot(a), MatchesNot(b)) => a.as_str() == b.as_str(),
+            _ => false,
+        }
+    }
+}
+
+impl PartialEq for BodyTest {
+    fn eq(&self, other: &Self) -> bool {
+        self.negated == other.negated && self.pattern.as_str() == other.pattern.as_str()
+    }
+}

@@ -1,0 +1,17 @@
+//! weir: a health-aware reverse proxy and load balancer. `docs/ARCHITECTURE.md` is the map.
+
+pub mod admin;
+pub mod balancer;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod control;
+pub mod demo;
+pub mod health;
+pub mod http1;
+pub mod id;
+pub mod net;
+pub mod probe;
+pub mod proxy;
+pub mod telemetry;
+pub mod topology;

@@ -1,0 +1,1 @@
+//! Bytes, not balancing: listeners, connections, pools, names.

@@ -1,0 +1,1 @@
+//! One look at one peer. Used by the control plane and by `weir healthcheck`.

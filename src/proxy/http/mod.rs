@@ -1,0 +1,1 @@
+//! A request, from its head to the end of its answer.

@@ -1,0 +1,3 @@
+//! The datapath.
+
+pub mod http;

@@ -1,0 +1,1 @@
+//! What exists now? Groups, peers and routes, as one immutable snapshot.
