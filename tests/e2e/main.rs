@@ -1,0 +1,6 @@
+//! Does the binary do what a user was promised? Real processes and sockets, on loopback alone; events, not durations.
+#![allow(clippy::disallowed_methods, reason = "these tests wait for other processes, so they live in real time")]
+#![allow(missing_docs, reason = "a test binary has no readers but its source's")]
+
+mod harness;
+mod support;
