@@ -260,11 +260,6 @@ impl Backend {
     pub fn streamed(&self) -> u64 {
         self.shared.streamed.load(SeqCst)
     }
-
-    /// Bytes of bodies that it read.
-    pub fn received(&self) -> u64 {
-        self.shared.received.load(SeqCst)
-    }
 }
 
 impl Drop for Backend {
@@ -285,7 +280,6 @@ struct Shared {
     frozen: (Mutex<bool>, Condvar),
     closing: AtomicBool,
     streamed: AtomicU64,
-    received: AtomicU64,
 }
 
 impl Shared {
@@ -435,7 +429,6 @@ impl Wire {
             let keep = take.min(KEPT.saturating_sub(request.body.len()));
             request.body.extend_from_slice(&self.ahead[..keep]);
             request.body_length += take as u64;
-            self.shared.received.fetch_add(take as u64, SeqCst);
             self.ahead.drain(..take);
             left -= take as u64;
         }

@@ -36,7 +36,7 @@ pub enum Broken {
     /// Nothing came for [`PATIENCE`].
     Silent,
     /// What came is not HTTP.
-    Nonsense(String),
+    Nonsense(#[expect(dead_code, reason = "shown when a test fails")] String),
 }
 
 impl Response {
@@ -80,11 +80,6 @@ impl Client {
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Client { stream, ahead: Vec::new() }
-    }
-
-    /// Its address and port.
-    pub fn local(&self) -> SocketAddr {
-        self.stream.local_addr().unwrap()
     }
 
     /// Another handle on the same connection, to write from a second thread.

@@ -9,7 +9,6 @@ pub struct Site {
     servers: Vec<String>,
     top: String,
     upstream: String,
-    server: String,
     location: String,
     rest: String,
 }
@@ -26,7 +25,6 @@ impl Site {
             servers: entries.into_iter().collect(),
             top: String::new(),
             upstream: String::new(),
-            server: String::new(),
             location: String::new(),
             rest: String::new(),
         }
@@ -41,12 +39,6 @@ impl Site {
     /// Adds a line to `[upstream.web]`.
     pub fn upstream(mut self, line: &str) -> Site {
         self.upstream += &format!("{line}\n");
-        self
-    }
-
-    /// Adds a line to `[[server]]`.
-    pub fn server(mut self, line: &str) -> Site {
-        self.server += &format!("{line}\n");
         self
     }
 
@@ -70,11 +62,11 @@ impl Site {
     }
 
     pub fn toml(&self) -> String {
-        let Site { servers, top, upstream, server, location, rest } = self;
+        let Site { servers, top, upstream, location, rest } = self;
         let servers = servers.join(",\n  ");
         format!(
             "{top}\n[upstream.web]\nservers = [\n  {servers}\n]\n{upstream}\n\
-             [[server]]\nlisten = \"127.0.0.1:0\"\n{server}\n\
+             [[server]]\nlisten = \"127.0.0.1:0\"\n\
              [[server.location]]\npath = \"/\"\nproxy_pass = \"http://web\"\n{location}\n{rest}\n"
         )
     }
