@@ -34,7 +34,7 @@ impl Weir {
     pub fn launch(toml: &str) -> Weir {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         std::fs::write(folder.path().join("upstream.toml"), complete(toml, folder.path())).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_weir"))
+        let mut child = Command::new(binary())
             .args(["run", "-c", "upstream.toml"])
             .current_dir(folder.path())
             .env("WEIR_LOG", "info")
@@ -45,7 +45,7 @@ impl Weir {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("the binary of this crate starts");
+            .expect("the binary starts");
         let log = Lines::of(child.stderr.take().expect("stderr is piped"));
         let access = Lines::of(child.stdout.take().expect("stdout is piped"));
         Weir { child, folder, log, access, address: SocketAddr::from(([127, 0, 0, 1], 0)) }
@@ -198,16 +198,21 @@ impl Drop for Weir {
 
 /// Runs another subcommand to its end: exit code, stdout, stderr.
 pub fn command(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
-    let done = Command::new(env!("CARGO_BIN_EXE_weir"))
+    let done = Command::new(binary())
         .args(arguments)
         .current_dir(folder)
         .env("NO_COLOR", "1")
         .env_remove("WEIR_CONFIG")
         .stdin(Stdio::null())
         .output()
-        .expect("the binary of this crate starts");
+        .expect("the binary starts");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     (done.status.code(), text(done.stdout), text(done.stderr))
+}
+
+/// The binary of this crate, or another build of it that is to be put to the test: `WEIR_E2E_BINARY`.
+fn binary() -> PathBuf {
+    std::env::var_os("WEIR_E2E_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_weir").into()).into()
 }
 
 fn complete(toml: &str, folder: &Path) -> String {
