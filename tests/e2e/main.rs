@@ -2,6 +2,7 @@
 #![allow(clippy::disallowed_methods, reason = "these tests wait for other processes, so they live in real time")]
 #![allow(missing_docs, reason = "a test binary has no readers but its source's")]
 
+mod access_log;
 mod config;
 mod drill;
 mod fields;
