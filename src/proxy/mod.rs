@@ -1,3 +1,4 @@
 //! The datapath.
 
 pub mod http;
+pub mod retry;
