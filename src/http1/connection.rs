@@ -1,0 +1,1 @@
+//! What do the options of `Connection` ask for?

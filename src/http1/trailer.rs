@@ -1,0 +1,1 @@
+//! What may come after the last chunk?
