@@ -3,11 +3,24 @@
 //! An algorithm sees the peers of *one tier* (primaries, or backups) by index, in the order of the configuration,
 //! through [`Candidates`]. It never hears of health, backup, retries or configuration.
 
+use std::time::Duration;
+
 use crate::clock::Timestamp;
 
+mod cycle;
+mod hash;
+mod ip_hash;
+mod ketama;
 mod latency;
+mod least_conn;
+mod least_time;
+mod random;
+mod round_robin;
+mod shares;
+mod smooth;
 
-pub use latency::{Latency, Measure};
+pub use ip_hash::{IpHashKey, ip_hash_key};
+pub use latency::{Latency, Measure, Timing};
 
 /// What an algorithm may ask about the peers of the tier on offer.
 pub trait Candidates {
@@ -35,8 +48,20 @@ pub trait Balancer: Send + Sync {
     fn pick(&self, peers: &dyn Candidates, key: &[u8]) -> Option<usize>;
 
     /// Told after peers of the tier became available or unavailable (never on the success path). Here `eligible`
-    /// says only who takes part: nobody was tried, room is ignored.
+    /// says only who takes part: nobody was tried, room is ignored. To be called once after [`build`], too. It asks
+    /// `eligible` anew for every peer, so of two concurrent calls the later one sees what both have to tell.
     fn availability_changed(&self, _peers: &dyn Candidates) {}
+
+    /// Who had the last turn of a rotation; `None` for an algorithm without one. With [`resume_after`], a group that is
+    /// built anew (a reload, DNS) goes on where it was.
+    ///
+    /// [`resume_after`]: Balancer::resume_after
+    fn last_turn(&self) -> Option<usize> {
+        None
+    }
+
+    /// Goes on with the rotation after peer `i`'s turn.
+    fn resume_after(&self, _i: usize) {}
 
     /// Whether the key decides. If so, a trial of an unavailable peer waits for a request whose key leads to it.
     fn keyed(&self) -> bool {
@@ -88,4 +113,23 @@ pub struct Member<'a> {
     pub weight: u32,
     /// What stands for it on the consistent-hash ring: the literal as written, or `ip:port` for a peer found by name.
     pub ring_text: &'a str,
+    /// `fail_timeout`: after this long without a request, `least_time` looks again.
+    pub fail_timeout: Duration,
 }
+
+/// The algorithm of `method` over the peers of one tier. `seed` determines the draws of `random`; the others are
+/// deterministic by nature.
+pub fn build(method: &Method, members: &[Member<'_>], seed: u64) -> Box<dyn Balancer> {
+    match method {
+        Method::RoundRobin => Box::new(round_robin::RoundRobin::new(members)),
+        Method::LeastConn => Box::new(least_conn::LeastConn::new(members)),
+        Method::IpHash => Box::new(ip_hash::IpHash::new(members)),
+        Method::Hash { consistent: false } => Box::new(hash::Hash::new(members)),
+        Method::Hash { consistent: true } => Box::new(ketama::Ketama::new(members)),
+        Method::LeastTime { measure, inflight } => Box::new(least_time::LeastTime::new(members, *measure, *inflight)),
+        Method::Random { two } => Box::new(random::Random::new(members, *two, seed)),
+    }
+}
+
+/// How many candidates of a key, or draws, are turned down before round robin decides. (nginx: `tries > 20`.)
+const MAX_REJECTIONS: usize = 20;

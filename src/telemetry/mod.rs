@@ -1,1 +1,5 @@
 //! What happened? Events and their readers.
+
+pub mod event;
+
+pub use event::{Answer, Attempt, Failure, NoVariables, RequestDone, Variables, Why};
