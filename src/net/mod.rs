@@ -1,1 +1,3 @@
 //! Bytes, not balancing: listeners, connections, pools, names.
+
+pub mod resolver;
