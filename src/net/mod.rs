@@ -4,6 +4,7 @@ pub mod buffer;
 pub mod deadline;
 pub mod listener;
 pub mod pool;
+pub mod resolver;
 pub mod stream;
 
 pub use buffer::Buffer;
