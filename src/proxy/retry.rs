@@ -1,9 +1,9 @@
 //! May this request be sent again, elsewhere? A policy that answers with its reason. (nginx: `ngx_http_upstream_next`.)
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::config::model::NextUpstream;
+use crate::telemetry::Why;
 
 /// How an attempt ended without an answer to pass on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,66 +55,25 @@ pub enum Next {
     GiveUp(Why),
 }
 
-/// Why there is no further attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
-    /// `proxy_next_upstream` does not name this cause.
-    NotNamed,
-    /// `proxy_next_upstream_tries`, or every peer was tried.
-    OutOfTries,
-    /// `proxy_next_upstream_timeout`.
-    OutOfTime,
-    /// The peer may have processed it.
-    NotSafeToRepeat,
-    /// The client has part of an answer.
-    AnswerBegan,
-    /// `retry_budget` is used up.
-    OutOfBudget,
-    /// No peer is left.
-    NobodyLeft,
-}
-
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl Why {
-    /// The word for logs.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Why::NotNamed => "not_named",
-            Why::OutOfTries => "out_of_tries",
-            Why::OutOfTime => "out_of_time",
-            Why::NotSafeToRepeat => "not_safe_to_repeat",
-            Why::AnswerBegan => "answer_began",
-            Why::OutOfBudget => "out_of_budget",
-            Why::NobodyLeft => "nobody_left",
-        }
-    }
-}
-
-/// Attempts a request may make in all when `proxy_next_upstream_tries` is 0: min(3, peers).
-pub const DEFAULT_TRIES: u32 = 3;
-
-/// Decides after a failed attempt. `tries` and `time` are `proxy_next_upstream_tries` and `_timeout`; zero means
-/// [`DEFAULT_TRIES`] and no limit.
+/// Decides after a failed attempt. `tries`: how many attempts a request may make in all. `time`:
+/// `proxy_next_upstream_timeout`; zero is no limit.
 pub fn after(seen: &Attempted, named: &NextUpstream, tries: u32, time: Duration) -> Next {
-    let tries = if tries == 0 { DEFAULT_TRIES } else { tries };
-    let safe = !seen.sent || (seen.replayable && (seen.idempotent || named.non_idempotent));
+    let repeatable = seen.idempotent || named.non_idempotent;
     if seen.answered {
-        Next::GiveUp(Why::AnswerBegan)
+        Next::GiveUp(Why::AnswerBegun)
     } else if !names(named, seen.cause) {
         Next::GiveUp(Why::NotNamed)
-    } else if !safe {
+    } else if seen.sent && !repeatable {
         Next::GiveUp(Why::NotSafeToRepeat)
+    } else if seen.sent && !seen.replayable {
+        Next::GiveUp(Why::BodyNotKept)
     } else if seen.attempts >= tries {
         Next::GiveUp(Why::OutOfTries)
     } else if !time.is_zero() && seen.elapsed >= time {
         Next::GiveUp(Why::OutOfTime)
     } else {
-        Next::TryAnother { charged: !matches!(seen.cause, Cause::ConnectFailed | Cause::ConnectTimedOut | Cause::Abandoned) }
+        let free = matches!(seen.cause, Cause::ConnectFailed | Cause::ConnectTimedOut | Cause::Abandoned);
+        Next::TryAnother { charged: !free }
     }
 }
 
@@ -153,7 +112,7 @@ mod tests {
     }
 
     fn decide(seen: Attempted) -> Next {
-        after(&seen, &default_rule(), 0, Duration::ZERO)
+        after(&seen, &default_rule(), 3, Duration::ZERO)
     }
 
     const CHARGED: Next = Next::TryAnother { charged: true };
@@ -176,22 +135,22 @@ mod tests {
     #[test]
     fn a_post_is_repeated_if_non_idempotent_is_named_and_its_body_is_there() {
         let rule = NextUpstream { non_idempotent: true, ..default_rule() };
-        assert_eq!(after(&post(Cause::Broken), &rule, 0, Duration::ZERO), CHARGED);
+        assert_eq!(after(&post(Cause::Broken), &rule, 3, Duration::ZERO), CHARGED);
         let streamed = Attempted { replayable: false, ..post(Cause::Broken) };
-        assert_eq!(after(&streamed, &rule, 0, Duration::ZERO), Next::GiveUp(Why::NotSafeToRepeat));
+        assert_eq!(after(&streamed, &rule, 3, Duration::ZERO), Next::GiveUp(Why::BodyNotKept));
     }
 
     #[test]
     fn a_put_whose_body_was_streamed_is_not_repeated() {
         assert_eq!(
             decide(Attempted { replayable: false, ..get(Cause::Broken) }),
-            Next::GiveUp(Why::NotSafeToRepeat)
+            Next::GiveUp(Why::BodyNotKept)
         );
     }
 
     #[test]
     fn nothing_is_repeated_once_the_client_has_a_byte() {
-        assert_eq!(decide(Attempted { answered: true, ..get(Cause::Broken) }), Next::GiveUp(Why::AnswerBegan));
+        assert_eq!(decide(Attempted { answered: true, ..get(Cause::Broken) }), Next::GiveUp(Why::AnswerBegun));
     }
 
     #[test]
@@ -199,14 +158,14 @@ mod tests {
         assert_eq!(decide(get(Cause::Status(502))), Next::GiveUp(Why::NotNamed));
         assert_eq!(decide(get(Cause::Malformed)), Next::GiveUp(Why::NotNamed));
         let rule = NextUpstream { statuses: vec![502], invalid_header: true, ..NextUpstream::default() };
-        assert_eq!(after(&get(Cause::Status(502)), &rule, 0, Duration::ZERO), CHARGED);
-        assert_eq!(after(&get(Cause::Malformed), &rule, 0, Duration::ZERO), CHARGED);
-        assert_eq!(after(&get(Cause::Broken), &rule, 0, Duration::ZERO), Next::GiveUp(Why::NotNamed));
-        assert_eq!(after(&get(Cause::ConnectFailed), &NextUpstream::default(), 0, Duration::ZERO), Next::GiveUp(Why::NotNamed));
+        assert_eq!(after(&get(Cause::Status(502)), &rule, 3, Duration::ZERO), CHARGED);
+        assert_eq!(after(&get(Cause::Malformed), &rule, 3, Duration::ZERO), CHARGED);
+        assert_eq!(after(&get(Cause::Broken), &rule, 3, Duration::ZERO), Next::GiveUp(Why::NotNamed));
+        assert_eq!(after(&get(Cause::ConnectFailed), &NextUpstream::default(), 3, Duration::ZERO), Next::GiveUp(Why::NotNamed));
     }
 
     #[test]
-    fn three_tries_unless_said_otherwise() {
+    fn no_more_attempts_are_made_than_allowed() {
         assert_eq!(decide(Attempted { attempts: 2, ..get(Cause::Broken) }), CHARGED);
         assert_eq!(decide(Attempted { attempts: 3, ..get(Cause::Broken) }), Next::GiveUp(Why::OutOfTries));
         let two = after(&Attempted { attempts: 2, ..get(Cause::Broken) }, &default_rule(), 2, Duration::ZERO);

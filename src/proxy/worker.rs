@@ -14,12 +14,13 @@ use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
-use crate::id::PeerId;
+use crate::config::model::ClientLimits;
+use crate::id::{GroupId, PeerId};
 use crate::net::{Pools, Stream};
 use crate::telemetry::access_log;
-use crate::topology::{Live, Topology};
+use crate::topology::{Group, Live, Peer, Reader, Topology};
 
-use super::http::connection;
+use super::http::{Spare, connection};
 
 /// What the control plane tells a worker.
 #[derive(Debug)]
@@ -42,11 +43,24 @@ pub struct Worker {
     pub pools: RefCell<Pools>,
     /// Where finished requests are told.
     pub log: RefCell<access_log::Sink>,
-    topology: RefCell<arc_swap::Cache<Arc<Live>, Arc<Topology>>>,
+    /// Memory that busy connections use in turn.
+    pub spare: RefCell<Spare>,
+    topology: RefCell<Reader>,
     connections: RefCell<slab::Slab<Rc<Slot>>>,
     listening: RefCell<Vec<(SocketAddr, tokio::task::AbortHandle)>>,
     draining: Cell<bool>,
     serials: Arc<AtomicU64>,
+    notices: mpsc::UnboundedSender<Notice>,
+}
+
+/// What a worker tells the control plane.
+#[derive(Debug)]
+pub enum Notice {
+    /// A connect to a peer of this name failed: its addresses may have changed.
+    ConnectFailed {
+        /// The name.
+        host: Arc<str>,
+    },
 }
 
 /// What the worker keeps of one client connection, to reach it.
@@ -99,23 +113,51 @@ impl Drop for Seat {
 }
 
 impl Worker {
-    /// A worker that sees `live` and logs to `log`. `serials` numbers the connections of all workers.
-    pub fn new(live: Arc<Live>, log: access_log::Sink, serials: Arc<AtomicU64>) -> Rc<Worker> {
+    /// A worker that sees `live`, logs to `log`, and tells the control plane through `notices`. `serials` numbers the
+    /// connections of all workers.
+    pub fn new(
+        live: &Live,
+        log: access_log::Sink,
+        serials: Arc<AtomicU64>,
+        notices: mpsc::UnboundedSender<Notice>,
+    ) -> Rc<Worker> {
         Rc::new(Worker {
             clock: Clock::process(),
             pools: RefCell::default(),
             log: RefCell::new(log),
-            topology: RefCell::new(arc_swap::Cache::new(live)),
+            spare: RefCell::default(),
+            topology: RefCell::new(live.reader()),
             connections: RefCell::default(),
             listening: RefCell::default(),
             draining: Cell::new(false),
             serials,
+            notices,
         })
     }
 
-    /// The present snapshot. For now, not to be kept across a wait.
-    pub fn topology(&self) -> Arc<Topology> {
-        Arc::clone(self.topology.borrow_mut().load())
+    /// Looks at the present snapshot.
+    pub fn with<T>(&self, look: impl FnOnce(&Topology) -> T) -> T {
+        look(self.topology.borrow_mut().topology())
+    }
+
+    /// A group of the present snapshot.
+    pub fn group(&self, id: GroupId) -> Option<Arc<Group>> {
+        self.topology.borrow_mut().group(id)
+    }
+
+    /// The limits that hold on a listener until a request has told its host.
+    pub fn client_limits(&self, listener: SocketAddr) -> Arc<ClientLimits> {
+        let known = self.with(|topology| topology.listener(listener).map(|spec| spec.hosts.default_server().client.clone()));
+        // A listener that a reload has removed: its connections live on under the limits of any other.
+        known.unwrap_or_else(|| Arc::clone(&self.orphan_limits))
+    }
+
+    /// A connect to a peer failed: if it was found by a name, the name is asked for again.
+    pub fn connect_failed(&self, peer: &Peer) {
+        if let Some(host) = &peer.host {
+            // Fails only when the control plane is gone, and everything with it.
+            let _ = self.notices.send(Notice::ConnectFailed { host: Arc::clone(host) });
+        }
     }
 
     /// Whether connections should end at the next opportunity.

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::request;
 use super::scratch::Scratch;
 use crate::clock::Timestamp;
 use crate::config::model::ClientLimits;
-use crate::http1::{self, Progress, Reject};
+use crate::http1::{self, Progress, Reject, RequestHead};
 use crate::net::{Buffer, Deadline, Stream};
 use crate::proxy::worker::{Seat, Worker, reachable};
 
@@ -116,7 +117,7 @@ impl Connection {
                 Head::Nothing => return After::KeepAlive,
                 Head::Gone => return After::Close,
                 Head::TimedOut { began } => {
-                    return request::refuse(self, scratch, &Reject::timeout(), began).await;
+                    return request::refuse_late(self, scratch, began).await;
                 }
                 Head::Bad { reject, began } => return request::refuse(self, scratch, &reject, began).await,
             };
@@ -166,9 +167,15 @@ impl Connection {
         .await
     }
 
+    /// Whether the connection may serve another request after this one.
+    pub fn may_keep(&self, head: &RequestHead, limits: Option<&ClientLimits>) -> bool {
+        let left = limits.is_none_or(|limits| self.requests < limits.keepalive_requests && !limits.keepalive_timeout.is_zero());
+        head.keep_alive() && left && !self.worker.is_draining()
+    }
+
     /// Limits before a head tells which server is meant: those of the listener's default server.
-    fn default_limits(&self) -> ClientLimits {
-        self.worker.topology().client_limits(self.client.listener)
+    fn default_limits(&self) -> Arc<ClientLimits> {
+        self.worker.client_limits(self.client.listener)
     }
 
     /// Ends our side and reads what the client is still sending, so that a reset does not destroy the answer.

@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
+use crate::http1::{Known, encode};
+
 /// Whether `address` may speak for others.
 pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
     let address = address.to_canonical();
@@ -73,48 +75,93 @@ pub struct Said<'a> {
     pub forwarded: Option<&'a [u8]>,
 }
 
-/// Appends the fields that tell an application about its client. `said` is empty unless the sender is trusted.
-pub fn write(out: &mut Vec<u8>, facts: &Facts<'_>, said: &Said<'_>) {
-    let mut port = Vec::with_capacity(5);
-    let _ = write!(port, "{}", facts.port);
-    out.extend_from_slice(b"X-Forwarded-For: ");
-    if let Some(before) = said.for_ {
-        out.extend_from_slice(before);
-        out.extend_from_slice(b", ");
+/// Appends the fields that tell an application about its client, except those that `omit` claims. `said` is empty
+/// unless the sender is trusted.
+pub fn write(out: &mut Vec<u8>, facts: &Facts<'_>, said: &Said<'_>, omit: impl Fn(Known) -> bool) {
+    if !omit(Known::XForwardedFor) {
+        name(out, Known::XForwardedFor);
+        before(out, said.for_);
+        address_text(out, facts.sender);
+        out.extend_from_slice(b"\r\n");
     }
-    // Writing to a vector cannot fail.
-    let _ = write!(out, "{}\r\nX-Real-IP: {}\r\n", facts.sender, facts.client);
-    field(out, b"X-Forwarded-Proto", said.proto.unwrap_or(b"http"));
-    field(out, b"X-Forwarded-Host", said.host.unwrap_or(facts.host));
-    field(out, b"X-Forwarded-Port", said.port.unwrap_or(&port));
-    if let Some(prefix) = said.prefix.or(facts.prefix.map(str::as_bytes)) {
-        field(out, b"X-Forwarded-Prefix", prefix);
+    if !omit(Known::XRealIp) {
+        name(out, Known::XRealIp);
+        address_text(out, facts.client);
+        out.extend_from_slice(b"\r\n");
     }
-    out.extend_from_slice(b"Forwarded: ");
-    if let Some(before) = said.forwarded {
-        out.extend_from_slice(before);
-        out.extend_from_slice(b", ");
+    if !omit(Known::XForwardedProto) {
+        encode::field(out, b"X-Forwarded-Proto", said.proto.unwrap_or(b"http"));
     }
-    let _ = match facts.sender {
-        IpAddr::V4(v4) => write!(out, "for={v4};proto=http;host="),
-        IpAddr::V6(v6) => write!(out, "for=\"[{v6}]\";proto=http;host="),
-    };
-    // A host may hold ':' and brackets, which a token may not (RFC 7239 §4).
-    if facts.host.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')) && !facts.host.is_empty() {
+    if !omit(Known::XForwardedHost) {
+        encode::field(out, b"X-Forwarded-Host", said.host.unwrap_or(facts.host));
+    }
+    if !omit(Known::XForwardedPort) {
+        name(out, Known::XForwardedPort);
+        match said.port {
+            Some(port) => out.extend_from_slice(port),
+            None => encode::decimal(out, facts.port.into()),
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+    if let Some(prefix) = said.prefix.or(facts.prefix.map(str::as_bytes)).filter(|_| !omit(Known::XForwardedPrefix)) {
+        encode::field(out, b"X-Forwarded-Prefix", prefix);
+    }
+    if !omit(Known::Forwarded) {
+        name(out, Known::Forwarded);
+        before(out, said.forwarded);
+        element(out, facts);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// One element of `Forwarded` (RFC 7239 §4).
+fn element(out: &mut Vec<u8>, facts: &Facts<'_>) {
+    out.extend_from_slice(b"for=");
+    if facts.sender.is_ipv6() {
+        out.extend_from_slice(b"\"[");
+        address_text(out, facts.sender);
+        out.extend_from_slice(b"]\"");
+    } else {
+        address_text(out, facts.sender);
+    }
+    out.extend_from_slice(b";proto=http;host=");
+    // A host may hold ':' and brackets, which a token may not.
+    let token = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+    if !facts.host.is_empty() && facts.host.iter().all(token) {
         out.extend_from_slice(facts.host);
     } else {
         out.push(b'"');
         out.extend(facts.host.iter().filter(|b| !matches!(b, b'"' | b'\\')));
         out.push(b'"');
     }
-    out.extend_from_slice(b"\r\n");
 }
 
-fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    out.extend_from_slice(name);
+fn name(out: &mut Vec<u8>, field: Known) {
+    out.extend_from_slice(field.name().as_bytes());
     out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
+}
+
+fn before(out: &mut Vec<u8>, said: Option<&[u8]>) {
+    if let Some(said) = said {
+        out.extend_from_slice(said);
+        out.extend_from_slice(b", ");
+    }
+}
+
+/// An address as text. The common case without the formatting machinery.
+pub fn address_text(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(v4) => {
+            for (i, octet) in v4.octets().into_iter().enumerate() {
+                if i > 0 {
+                    out.push(b'.');
+                }
+                encode::decimal(out, octet.into());
+            }
+        }
+        // Writing to a vector cannot fail.
+        IpAddr::V6(v6) => drop(write!(out, "{v6}")),
+    }
 }
 
 #[cfg(test)]
@@ -148,7 +195,7 @@ mod tests {
 
     fn written(facts: &Facts<'_>, said: &Said<'_>) -> String {
         let mut out = Vec::new();
-        write(&mut out, facts, said);
+        write(&mut out, facts, said, |_| false);
         String::from_utf8(out).unwrap()
     }
 

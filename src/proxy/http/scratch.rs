@@ -1,7 +1,8 @@
 //! What a connection needs while it serves, and gives back while it is idle.
 
-use crate::http1::{RequestHead, ResponseHead};
+use crate::http1::{BodyDecoder, Framing, RequestHead, ResponseHead};
 use crate::net::Buffer;
+use crate::telemetry::Attempt;
 
 /// Buffers above this many bytes are not kept for the next request.
 const KEEP: usize = 64 * 1024;
@@ -9,7 +10,6 @@ const KEEP: usize = 64 * 1024;
 const SPARES: usize = 256;
 
 /// The memory of one busy connection. An idle connection has none.
-#[derive(Default)]
 pub struct Scratch {
     /// From the client, not yet used.
     pub client_in: Buffer,
@@ -25,6 +25,14 @@ pub struct Scratch {
     pub request: RequestHead,
     /// The answer's head.
     pub response: ResponseHead,
+    /// The decoder of the request's body.
+    pub body_in: BodyDecoder,
+    /// The decoder of the answer's body.
+    pub body_out: BodyDecoder,
+    /// What is asked of the peer: path and query.
+    pub target: Vec<u8>,
+    /// Who was asked, for the log.
+    pub attempts: Vec<Attempt>,
     /// The path that routes.
     pub path: Vec<u8>,
     /// The key of `hash`.
@@ -46,6 +54,26 @@ impl Spare {
         if self.0.len() < SPARES && scratch.client_in.is_empty() && scratch.weight() <= KEEP {
             scratch.peer_in.clear();
             self.0.push(scratch);
+        }
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Scratch {
+        Scratch {
+            client_in: Buffer::default(),
+            peer_in: Buffer::default(),
+            to_peer: Vec::new(),
+            to_client: Vec::new(),
+            gathered: Vec::new(),
+            request: RequestHead::new(),
+            response: ResponseHead::new(),
+            body_in: BodyDecoder::new(Framing::None),
+            body_out: BodyDecoder::new(Framing::None),
+            target: Vec::new(),
+            attempts: Vec::new(),
+            path: Vec::new(),
+            key: Vec::new(),
         }
     }
 }
