@@ -59,9 +59,7 @@ impl Question {
             headers.insert("grpc-timeout", value);
         }
 
-        let tasks = Tasks::default();
-        let _ended = EndOnDrop(tasks.clone());
-        let mut builder = http2::Builder::new(tasks);
+        let mut builder = http2::Builder::new(Tasks::default());
         builder.max_header_list_size(16 * 1024);
         let (mut sender, connection) = match builder.handshake(TokioIo::new(wire)).await {
             Ok(pair) => pair,
@@ -174,32 +172,13 @@ fn varint(from: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// The tasks of one HTTP/2 connection, so that they can be ended with the look that began them.
-#[derive(Clone)]
-struct Tasks(Arc<Mutex<Option<JoinSet<()>>>>);
-
-impl Default for Tasks {
-    fn default() -> Tasks {
-        Tasks(Arc::new(Mutex::new(Some(JoinSet::new()))))
-    }
-}
+/// The tasks of one HTTP/2 connection. They end with the last holder of the set, which is the connection itself.
+#[derive(Clone, Default)]
+struct Tasks(Arc<Mutex<JoinSet<()>>>);
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
     fn execute(&self, task: F) {
-        let mut tasks = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(tasks) = tasks.as_mut() {
-            tasks.spawn(task);
-        }
-    }
-}
-
-/// The tasks hold their own executor, so that dropping it would never end them.
-struct EndOnDrop(Tasks);
-
-impl Drop for EndOnDrop {
-    fn drop(&mut self) {
-        let tasks = self.0.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-        drop(tasks);
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).spawn(task);
     }
 }
 
