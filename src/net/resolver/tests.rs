@@ -74,7 +74,7 @@ async fn dockers_own_dns_is_believed_for_one_second() {
 
 #[test]
 fn without_any_server_the_failure_says_what_to_write() {
-    let why = dns(&[], "", false).err().expect("nobody to ask");
+    let why = dns(&[], "", false).expect_err("nobody to ask");
     assert!(why.contains("/etc/resolv.conf") && why.contains("`resolver`"), "{why}");
 }
 
