@@ -139,7 +139,9 @@ fn probe(args: &HealthcheckArgs, target: &str, host: &str) -> Probe {
 fn verdict(seen: Seen) -> Result<(), String> {
     match seen {
         Seen::Pass => Ok(()),
-        Seen::BadStatus { detail } | Seen::Unreachable { detail } | Seen::TimedOut { detail } => Err(detail),
+        Seen::BadStatus { detail } | Seen::Unreachable { detail } | Seen::TimedOut { detail } => {
+            Err(detail.to_string())
+        }
         Seen::DrainingItself => Err("the application is shutting down".into()),
     }
 }

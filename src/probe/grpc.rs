@@ -76,7 +76,7 @@ impl Question {
         let malformed = || Seen::Unreachable { detail: "malformed answer".into() };
         if response.status() != 200 {
             let detail = format!("the gRPC health check answered HTTP status {}", response.status().as_u16());
-            return Ok(Seen::BadStatus { detail });
+            return Ok(Seen::BadStatus { detail: detail.into() });
         }
         let (head, mut body) = response.into_parts();
         let mut message = Vec::new();
@@ -96,7 +96,7 @@ impl Question {
             match status {
                 5 => "the gRPC health check answered 5: the application has no such service".into(),
                 12 => "the gRPC health check answered 12: the application has no health service".into(),
-                _ => format!("the gRPC health check answered grpc-status {status}"),
+                _ => format!("the gRPC health check answered grpc-status {status}").into(),
             }
         } else {
             let Some(serving) = serving_status(&message) else { return Ok(malformed()) };
@@ -106,7 +106,7 @@ impl Question {
                 3 => "SERVICE_UNKNOWN",
                 _ => "UNKNOWN",
             };
-            format!("the gRPC health check answered {name}")
+            format!("the gRPC health check answered {name}").into()
         };
         Ok(Seen::BadStatus { detail })
     }
