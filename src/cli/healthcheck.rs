@@ -18,7 +18,7 @@ use crate::probe::{Probe, Seen};
 /// Arguments of `weir healthcheck`.
 #[derive(Args, Clone, Debug)]
 pub struct HealthcheckArgs {
-    /// What to ask, as http://HOST[:PORT][/PATH]; without it, this container's weir is asked for /healthz
+    /// What to ask, such as `http://app:5000/health`; without it, this container's weir is asked for `/healthz`
     #[arg(value_parser = url)]
     pub url: Option<Url>,
     /// How long it may take in all: 900ms, 2s, or plain milliseconds
