@@ -59,9 +59,7 @@ impl Question {
             headers.insert("grpc-timeout", value);
         }
 
-        let tasks = Tasks::default();
-        let _ended = EndOnDrop(tasks.clone());
-        let mut builder = http2::Builder::new(tasks);
+        let mut builder = http2::Builder::new(Tasks::default());
         builder.max_header_list_size(16 * 1024);
         let (mut sender, connection) = match builder.handshake(TokioIo::new(wire)).await {
             Ok(pair) => pair,
@@ -78,7 +76,7 @@ impl Question {
         let malformed = || Seen::Unreachable { detail: "malformed answer".into() };
         if response.status() != 200 {
             let detail = format!("the gRPC health check answered HTTP status {}", response.status().as_u16());
-            return Ok(Seen::BadStatus { detail });
+            return Ok(Seen::BadStatus { detail: detail.into() });
         }
         let (head, mut body) = response.into_parts();
         let mut message = Vec::new();
@@ -98,7 +96,7 @@ impl Question {
             match status {
                 5 => "the gRPC health check answered 5: the application has no such service".into(),
                 12 => "the gRPC health check answered 12: the application has no health service".into(),
-                _ => format!("the gRPC health check answered grpc-status {status}"),
+                _ => format!("the gRPC health check answered grpc-status {status}").into(),
             }
         } else {
             let Some(serving) = serving_status(&message) else { return Ok(malformed()) };
@@ -108,7 +106,7 @@ impl Question {
                 3 => "SERVICE_UNKNOWN",
                 _ => "UNKNOWN",
             };
-            format!("the gRPC health check answered {name}")
+            format!("the gRPC health check answered {name}").into()
         };
         Ok(Seen::BadStatus { detail })
     }
@@ -174,32 +172,13 @@ fn varint(from: &mut &[u8]) -> Option<u64> {
     None
 }
 
-/// The tasks of one HTTP/2 connection, so that they can be ended with the look that began them.
-#[derive(Clone)]
-struct Tasks(Arc<Mutex<Option<JoinSet<()>>>>);
-
-impl Default for Tasks {
-    fn default() -> Tasks {
-        Tasks(Arc::new(Mutex::new(Some(JoinSet::new()))))
-    }
-}
+/// The tasks of one HTTP/2 connection. They end with the last holder of the set, which is the connection itself.
+#[derive(Clone, Default)]
+struct Tasks(Arc<Mutex<JoinSet<()>>>);
 
 impl<F: Future<Output = ()> + Send + 'static> Executor<F> for Tasks {
     fn execute(&self, task: F) {
-        let mut tasks = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(tasks) = tasks.as_mut() {
-            tasks.spawn(task);
-        }
-    }
-}
-
-/// The tasks hold their own executor, so that dropping it would never end them.
-struct EndOnDrop(Tasks);
-
-impl Drop for EndOnDrop {
-    fn drop(&mut self) {
-        let tasks = self.0.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take();
-        drop(tasks);
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).spawn(task);
     }
 }
 

@@ -41,7 +41,7 @@ impl Question {
     pub(super) async fn ask(&self, wire: impl Wire) -> Answer {
         let Some((target, host)) = &self.request else {
             let detail = format!("{} cannot be sent: its uri or host is not valid", self.asked);
-            return Seen::Unreachable { detail }.into();
+            return Seen::Unreachable { detail: detail.into() }.into();
         };
         let mut request = Request::new(Empty::<Bytes>::new());
         *request.uri_mut() = Uri::from(target.clone());
@@ -71,7 +71,7 @@ impl Question {
         };
         let seen = match unmet {
             None => Seen::Pass,
-            Some(unmet) => Seen::BadStatus { detail: format!("{} answered {unmet}", self.asked) },
+            Some(unmet) => Seen::BadStatus { detail: format!("{} answered {unmet}", self.asked).into() },
         };
         Ok(Answer { seen, connection })
     }

@@ -12,6 +12,7 @@ mod lag;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -54,17 +55,17 @@ pub enum Seen {
     /// The application answered, and not as asked: `GET /health answered 500`.
     BadStatus {
         /// What it answered.
-        detail: String,
+        detail: Arc<str>,
     },
     /// No answer that could be judged: `connection refused`, `malformed answer`.
     Unreachable {
         /// What happened instead.
-        detail: String,
+        detail: Arc<str>,
     },
     /// No whole answer in time.
     TimedOut {
         /// What was missing, and the limit: `no answer within 1s`.
-        detail: String,
+        detail: Arc<str>,
     },
     /// 503 with `Connection: close`, from an application whose earlier answers kept the connection.
     DrainingItself,
@@ -110,11 +111,13 @@ impl Probe {
             Some(Ok(answer)) => (self.judge(answer), lag),
             // Says nothing about the peer, so it is told as weir's own lateness.
             Some(Err(error)) if connect::is_own_want(&error) => {
-                (Seen::TimedOut { detail: format!("weir could not look: {}", connect::describe(&error)) }, limit)
+                (Seen::TimedOut { detail: format!("weir could not look: {}", connect::describe(&error)).into() }, limit)
             }
             Some(Err(error)) => (Seen::Unreachable { detail: connect::describe(&error).into() }, lag),
-            None if connected.load(Relaxed) => (Seen::TimedOut { detail: format!("no answer within {limit:?}") }, lag),
-            None => (Seen::TimedOut { detail: format!("no connection within {limit:?}") }, lag),
+            None if connected.load(Relaxed) => {
+                (Seen::TimedOut { detail: format!("no answer within {limit:?}").into() }, lag)
+            }
+            None => (Seen::TimedOut { detail: format!("no connection within {limit:?}").into() }, lag),
         };
         Look { seen, took, lag }
     }

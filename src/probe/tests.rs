@@ -6,6 +6,7 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use proptest::prelude::*;
 use regex::bytes::Regex;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
@@ -317,12 +318,56 @@ async fn whoever_does_not_speak_http2_is_no_grpc_server() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_silent_grpc_server_leaves_no_task_behind() {
-    let (near, far) = duplex(4096);
+async fn a_grpc_server_that_does_not_even_read_leaves_no_task_behind() {
+    // Room for the preface alone: whatever HTTP/2 wants to say after it stays stuck.
+    let (near, mut far) = duplex(30);
     let look = grpc(None).look_over(async { Ok(near) }).await;
     assert_eq!(look.seen, Seen::TimedOut { detail: "no answer within 1s".into() });
-    let (mut reading, _writing) = tokio::io::split(far);
-    let mut rest = Vec::new();
-    reading.read_to_end(&mut rest).await.expect("the probe's end is closed, not forgotten");
+    tokio::task::yield_now().await;
     assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
+    let mut rest = Vec::new();
+    far.read_to_end(&mut rest).await.expect("the probe's end is closed, not forgotten");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Whatever is sent: it is judged, in time, and only a whole and fitting answer passes.
+    #[test]
+    fn no_answer_is_too_strange_to_be_judged(
+        start in prop::sample::select(vec![
+            "", "HTTP/1.1 200 OK\r\n", "HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "\0\0\0\x04\0\0\0\0\0", "\0\0\0\x04\0\0\0\0\0\0\0\x04\x01\x04\0\0\0\x01",
+        ]),
+        noise in prop::collection::vec(any::<u8>(), 0..200),
+        closes: bool,
+    ) {
+        let answer = [start.as_bytes(), &noise].concat();
+        let then = if closes { Then::Close } else { Then::StayOpen };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build()?;
+        runtime.block_on(async {
+            for probe in [http_with_body("never sent: \u{2603}"), grpc(None)] {
+                let (near, mut far) = duplex(4096);
+                let answer = answer.clone();
+                let application = tokio::spawn(async move {
+                    let _ = far.write_all(&answer).await;
+                    if let Then::StayOpen = then {
+                        let _ = far.read_to_end(&mut Vec::new()).await;
+                    }
+                });
+                let look = probe.look_over(async { Ok(near) }).await;
+                assert_ne!(look.seen, Seen::Pass);
+                assert!(look.took <= LIMIT + LIMIT / 10, "{:?}", look.took);
+                application.await.expect("the probe hangs up when it has seen enough");
+            }
+            assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
+        });
+    }
+}
+
+#[test]
+fn a_look_may_move_between_threads() {
+    fn movable<T: Send>(_: T) {}
+    movable(http().look(([127, 0, 0, 1], 80).into()));
+    movable(http().look_at_unix(Path::new("/nowhere")));
 }
