@@ -25,7 +25,7 @@ pub struct Latency {
     /// Requests that are not complete.
     open: Ages,
     last_picked: AtomicU64,
-    /// The averages are old: the next request's times count half.
+    /// The averages are old: the next request's times count for most.
     doubted: AtomicBool,
 }
 
@@ -60,7 +60,7 @@ impl Latency {
         self.open.enter(now);
         self.last_picked.fetch_max(now.as_micros(), Relaxed);
         let doubted = self.doubted.load(Relaxed) && self.doubted.swap(false, Relaxed);
-        Timing { began: now, head_seen: false, share: if doubted { Share::Half } else { Share::Twentieth } }
+        Timing { began: now, head_seen: false, share: if doubted { Share::Most } else { Share::Twentieth } }
     }
 
     /// The head of the answer came, and is one to pass on (not one that counts as a failure). Later calls for the
@@ -104,7 +104,7 @@ impl Latency {
         Some(Timestamp::micros(self.last_picked.load(Relaxed))).filter(|at| *at != Timestamp::ZERO)
     }
 
-    /// Lets the next request's times count half, since the averages are old.
+    /// Lets the next request's times count three quarters, since the averages are old.
     pub(super) fn doubt(&self) {
         self.doubted.store(true, Relaxed);
     }
@@ -117,12 +117,27 @@ impl Latency {
         Expectation { millis: u64::from(millis >> fade), micros: u64::from(micros >> fade) }
     }
 
-    /// Milliseconds that the unfinished requests have taken so far: a moving average over the calls of this. `None`
-    /// if there are none. (nginx: `inflight_time`.)
-    pub(super) fn unfinished(&self, measure: Measure, now: Timestamp) -> Option<u64> {
+    /// Requests that have no head yet.
+    pub(super) fn waiting(&self) -> u64 {
+        self.waiting.count()
+    }
+
+    /// A pick considers the peer: the age of its unfinished requests goes into their moving average.
+    pub(super) fn observe_unfinished(&self, measure: Measure, now: Timestamp) {
+        self.ages(measure).observe(now);
+    }
+
+    /// For how many milliseconds the unfinished requests have been waiting: a moving average over what was observed.
+    /// `None` if there are none. (nginx: `inflight_time`.)
+    pub(super) fn unfinished(&self, measure: Measure) -> Option<u64> {
+        let ages = self.ages(measure);
+        (ages.count() > 0).then(|| u64::from(ages.average.load(Relaxed)))
+    }
+
+    fn ages(&self, measure: Measure) -> &Ages {
         match measure {
-            Measure::Header => self.waiting.average(now),
-            Measure::LastByte => self.open.average(now),
+            Measure::Header => &self.waiting,
+            Measure::LastByte => &self.open,
         }
     }
 
@@ -159,7 +174,8 @@ pub(super) fn bucket(millis: u64) -> u64 {
 #[derive(Clone, Copy, Debug)]
 enum Share {
     Twentieth,
-    Half,
+    /// Three quarters.
+    Most,
 }
 
 impl Share {
@@ -167,7 +183,7 @@ impl Share {
     fn mix(self, old: u64, new: u64) -> u64 {
         match self {
             Share::Twentieth => (new + 19 * old + 10) / 20,
-            Share::Half => (new + old).div_ceil(2),
+            Share::Most => (3 * new + old + 2) / 4,
         }
     }
 }
@@ -242,13 +258,16 @@ impl Ages {
         (count > 0).then(|| total / count)
     }
 
-    fn average(&self, now: Timestamp) -> Option<u64> {
-        let mean = self.mean(now)?;
+    fn count(&self) -> u64 {
+        self.word.load(Relaxed) & ((1 << Self::COUNT_BITS) - 1)
+    }
+
+    fn observe(&self, now: Timestamp) {
+        let Some(mean) = self.mean(now) else { return };
         let old = u64::from(self.average.load(Relaxed));
         let new = if old == 0 { mean } else { Share::Twentieth.mix(old, mean) };
         // Two concurrent picks may overwrite each other's step; each is as good as the other.
         self.average.store(new.min(u64::from(u32::MAX)) as u32, Relaxed);
-        Some(new)
     }
 }
 
@@ -347,25 +366,25 @@ mod tests {
     fn averages_of_an_unused_peer_fade() {
         let latency = Latency::default();
         serve(&latency, 0, 800);
-        let after = |secs| latency.expectation(Measure::LastByte, Duration::from_secs(10), at(secs * 1_000)).millis;
+        let after =
+            |secs: u64| latency.expectation(Measure::LastByte, Duration::from_secs(10), at(secs * 1_000)).millis;
         assert_eq!([10, 11, 21, 22, 33].map(after), [800, 400, 400, 200, 100]);
     }
 
     #[test]
-    fn after_a_doubt_one_request_counts_half() {
+    fn after_a_doubt_one_request_counts_three_quarters() {
         let latency = Latency::default();
         serve(&latency, 0, 400);
         latency.doubt();
         serve(&latency, 0, 20);
-        assert_eq!(millis(&latency, Measure::LastByte), 210);
+        assert_eq!(millis(&latency, Measure::LastByte), 115);
         serve(&latency, 0, 20);
-        assert_eq!(millis(&latency, Measure::LastByte), 201);
+        assert_eq!(millis(&latency, Measure::LastByte), 110);
     }
 
     #[test]
     fn unfinished_requests_grow_old() {
         let latency = Latency::default();
-        assert_eq!(latency.unfinished(Measure::Header, at(0)), None);
         let mut first = latency.picked(at(0));
         let second = latency.picked(at(60));
         assert_eq!(latency.waiting.mean(at(100)), Some((100 + 40) / 2));
@@ -374,16 +393,20 @@ mod tests {
         assert_eq!(latency.open.mean(at(100)), Some(70));
         latency.failed(second, at(100));
         latency.finished(first, at(100));
-        assert_eq!(latency.unfinished(Measure::Header, at(100)), None);
-        assert_eq!(latency.unfinished(Measure::LastByte, at(100)), None);
+        assert_eq!(latency.waiting.mean(at(100)), None);
+        assert_eq!(latency.open.mean(at(100)), None);
     }
 
     #[test]
     fn the_age_of_unfinished_requests_is_itself_averaged() {
         let latency = Latency::default();
-        let timing = latency.picked(at(0));
-        assert_eq!(latency.unfinished(Measure::Header, at(100)), Some(100));
-        assert_eq!(latency.unfinished(Measure::Header, at(200)), Some(105));
+        let mut timing = latency.picked(at(0));
+        latency.observe_unfinished(Measure::Header, at(100));
+        assert_eq!(latency.unfinished(Measure::Header), Some(100));
+        latency.observe_unfinished(Measure::Header, at(200));
+        assert_eq!(latency.unfinished(Measure::Header), Some(105));
+        latency.header(&mut timing, at(300));
+        assert_eq!(latency.unfinished(Measure::Header), None);
         latency.finished(timing, at(300));
     }
 

@@ -18,6 +18,8 @@ mod random;
 mod round_robin;
 mod shares;
 mod smooth;
+#[cfg(test)]
+mod testing;
 
 pub use ip_hash::{IpHashKey, ip_hash_key};
 pub use latency::{Latency, Measure, Timing};
@@ -133,3 +135,69 @@ pub fn build(method: &Method, members: &[Member<'_>], seed: u64) -> Box<dyn Bala
 
 /// How many candidates of a key, or draws, are turned down before round robin decides. (nginx: `tries > 20`.)
 const MAX_REJECTIONS: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::testing::Tier;
+    use super::*;
+
+    fn methods() -> impl Strategy<Value = Method> {
+        let measure = || prop_oneof![Just(Measure::Header), Just(Measure::LastByte)];
+        let two = prop_oneof![Just(Two::LeastConn), measure().prop_map(Two::LeastTime)];
+        prop_oneof![
+            Just(Method::RoundRobin),
+            Just(Method::LeastConn),
+            Just(Method::IpHash),
+            any::<bool>().prop_map(|consistent| Method::Hash { consistent }),
+            (measure(), any::<bool>()).prop_map(|(measure, inflight)| Method::LeastTime { measure, inflight }),
+            prop::option::of(two).prop_map(|two| Method::Random { two }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_pick_is_eligible_and_nobody_is_picked_only_if_nobody_is_eligible(
+            method in methods(),
+            peers in prop::collection::vec((1u32..50, any::<bool>(), 0..=FULL, 0u32..5, any::<bool>()), 0..12),
+            keys in prop::collection::vec("[a-z]{0,3}", 1..8),
+        ) {
+            let mut tier = Tier::weights(&peers.iter().map(|(weight, ..)| *weight).collect::<Vec<_>>());
+            for (peer, (_, eligible, ramp, in_flight, _)) in tier.peers.iter_mut().zip(&peers) {
+                (peer.eligible, peer.ramp, peer.in_flight) = (*eligible, *ramp, *in_flight);
+            }
+            let balancer = tier.build(method);
+            balancer.availability_changed(&tier);
+            // Some change their mind without anybody being told: tried, full, or just failed.
+            for (peer, (.., fickle)) in tier.peers.iter_mut().zip(&peers) {
+                peer.eligible ^= fickle;
+            }
+            let somebody = tier.peers.iter().any(|peer| peer.eligible);
+            for key in &keys {
+                match balancer.pick(&tier, key.as_bytes()) {
+                    Some(picked) => prop_assert!(tier.peers[picked].eligible),
+                    None => prop_assert!(!somebody),
+                }
+            }
+        }
+
+        #[test]
+        fn equal_members_and_seeds_make_equal_picks(method in methods(), weights in prop::collection::vec(1u32..9, 1..6)) {
+            let tier = Tier::weights(&weights);
+            let (one, other) = (tier.build(method.clone()), tier.build(method));
+            prop_assert_eq!(tier.picks(&*one, 20), tier.picks(&*other, 20));
+        }
+    }
+
+    #[test]
+    fn a_key_decides_for_the_hashes_only() {
+        let keyed = |method| build(&method, &[], 0).keyed();
+        assert!(
+            keyed(Method::IpHash)
+                && keyed(Method::Hash { consistent: true })
+                && keyed(Method::Hash { consistent: false })
+        );
+        assert!(!keyed(Method::RoundRobin) && !keyed(Method::LeastConn) && !keyed(Method::Random { two: None }));
+    }
+}
