@@ -134,7 +134,7 @@ impl Voice {
         lagged: bool,
         last_success: Timestamp,
     ) -> Option<Reason> {
-        let Some(rule) = self.thresholds.filter(|_| began >= self.valid_since) else { return None };
+        let rule = self.thresholds.filter(|_| began >= self.valid_since)?;
         let previous_began = std::mem::replace(&mut self.previous_began, began);
         let failed = match seen {
             Seen::Pass => return self.pass(rule),
