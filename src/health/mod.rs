@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | `operator` | what does whoever runs weir want? |
 //! | `active` | what do the probes say? |
-//! | `passive` | what does the traffic say? |
+//! | `passive`, `window` | what does the traffic say? |
 //! | `slow_start` | how much of its weight may a peer that came back have already? |
 //! | `pool` | how many of a tier are out, and may one more go? |
 //! | `machine` | the three voices joined: one step of one peer |
@@ -18,9 +18,18 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 
+mod active;
 mod cell;
+mod machine;
+mod operator;
+mod passive;
 mod pool;
 mod reason;
+mod slow_start;
+#[cfg(test)]
+mod tests;
+mod window;
+mod word;
 
 pub use cell::Cell;
 pub use pool::{Counts, Pool, Tier};

@@ -96,7 +96,46 @@ pub enum Evidence {
 }
 
 impl fmt::Display for Reason {
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        todo!()
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Reason::NothingAgainst => "nothing speaks against it",
+            Reason::File(Operator::Enabled) => "enabled in the configuration",
+            Reason::File(Operator::Drain) => "set to drain in the configuration",
+            Reason::File(Operator::Down) => "set down in the configuration",
+            Reason::Override(Operator::Enabled) => "enabled by the operator",
+            Reason::Override(Operator::Drain) => "set to drain by the operator",
+            Reason::Override(Operator::Down) => "set down by the operator",
+            Reason::Lifted => "the operator's override was lifted",
+            Reason::Expired => "the operator's override expired",
+            Reason::Gone => "gone from DNS or the configuration",
+            Reason::Present => "back in DNS or the configuration",
+            Reason::DrainsItself => "the application drains itself: it answers 503 and closes its connections",
+            Reason::DrainsNoMore => "the application no longer drains itself",
+            Reason::AwaitsProbe => "no probe has ended yet",
+            Reason::AnswersAfterAll => "a request of last resort succeeded, while probes only timed out",
+            Reason::CheckRemoved => "its health check was removed from the configuration",
+            Reason::TrialSucceeded => "a trial request succeeded",
+            Reason::LastResortSucceeded => "a request of last resort succeeded",
+            Reason::KeptNoMore => "no longer kept: its failures are past",
+            Reason::NotCounted => "its failures no longer count: max_fails or fail_timeout is 0",
+            Reason::NeverPassed { detail } => detail,
+            Reason::ProbesFailed { count, of, detail, .. } if count > of => {
+                return write!(f, "{count} probes in a row failed, the latest: {detail}");
+            }
+            Reason::ProbesFailed { count, of, detail, .. } => {
+                return write!(f, "{count} of {of} probes failed: {detail}");
+            }
+            Reason::ProbesPassed { count: 1 } => "a probe passed",
+            Reason::ProbesPassed { count } => return write!(f, "{count} probes in a row passed"),
+            Reason::TrafficFailed { count: 1, detail, .. } => return write!(f, "a request failed: {detail}"),
+            Reason::TrafficFailed { count, within, detail } => {
+                return write!(f, "{count} requests failed within {within:?}, the latest: {detail}");
+            }
+            Reason::TrialFailed { detail } => return write!(f, "another try failed as well: {detail}"),
+            Reason::Kept { percent, detail } => {
+                return write!(f, "kept: {percent}% of the tier is ejected already; the latest failure: {detail}");
+            }
+        };
+        f.write_str(text)
     }
 }
