@@ -18,12 +18,14 @@ mod form;
 mod framing;
 mod host;
 mod known;
+mod method;
 mod reject;
 mod request;
 mod response;
 mod scan;
 pub mod target;
 mod trailer;
+mod version;
 
 pub use body::{BodyDecoder, BodyError, Decoded, Event};
 pub use field::{Field, FieldSection};
@@ -31,18 +33,11 @@ pub use form::Form;
 pub use framing::Framing;
 pub use host::split_port;
 pub use known::Known;
+pub use method::Method;
 pub use reject::{Reason, Reject};
-pub use request::{Method, RequestHead};
+pub use request::RequestHead;
 pub use response::ResponseHead;
-
-/// The versions that can be on a connection of HTTP/1. A minor version above 1 is treated as 1.1 (RFC 9112 §2.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Version {
-    /// HTTP/1.0.
-    Http10,
-    /// HTTP/1.1.
-    Http11,
-}
+pub use version::Version;
 
 /// What a head may cost. Exceeding `target` is 414, the others 431 (for an answer: 502).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
