@@ -107,7 +107,9 @@ impl Pools {
                 pool.learn(idle_for, now);
             }
         }
-        self.by_peer.retain(|_, pool| !pool.idle.is_empty() || pool.closes_after.is_some_and(|(_, when)| now.since(when) < LESSON_HOLDS));
+        self.by_peer.retain(|_, pool| {
+            !pool.idle.is_empty() || pool.closes_after.is_some_and(|(_, when)| now.since(when) < LESSON_HOLDS)
+        });
     }
 
     /// Closes the idle connections to a peer: it was found unreachable, or is gone.

@@ -142,10 +142,7 @@ mod tests {
 
     #[test]
     fn a_put_whose_body_was_streamed_is_not_repeated() {
-        assert_eq!(
-            decide(Attempted { replayable: false, ..get(Cause::Broken) }),
-            Next::GiveUp(Why::BodyNotKept)
-        );
+        assert_eq!(decide(Attempted { replayable: false, ..get(Cause::Broken) }), Next::GiveUp(Why::BodyNotKept));
     }
 
     #[test]
@@ -161,7 +158,10 @@ mod tests {
         assert_eq!(after(&get(Cause::Status(502)), &rule, 3, Duration::ZERO), CHARGED);
         assert_eq!(after(&get(Cause::Malformed), &rule, 3, Duration::ZERO), CHARGED);
         assert_eq!(after(&get(Cause::Broken), &rule, 3, Duration::ZERO), Next::GiveUp(Why::NotNamed));
-        assert_eq!(after(&get(Cause::ConnectFailed), &NextUpstream::default(), 3, Duration::ZERO), Next::GiveUp(Why::NotNamed));
+        assert_eq!(
+            after(&get(Cause::ConnectFailed), &NextUpstream::default(), 3, Duration::ZERO),
+            Next::GiveUp(Why::NotNamed)
+        );
     }
 
     #[test]

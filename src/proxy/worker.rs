@@ -16,24 +16,12 @@ use tokio::sync::mpsc;
 use crate::clock::Clock;
 use crate::config::model::ClientLimits;
 use crate::id::{GroupId, PeerId};
+use crate::mailbox::{Command, Notice};
 use crate::net::{Pools, Stream};
 use crate::telemetry::access_log;
 use crate::topology::{Group, Live, Peer, Reader, Topology};
 
 use super::http::{Spare, connection};
-
-/// What the control plane tells a worker.
-#[derive(Debug)]
-pub enum Command {
-    /// Accept from this socket as well.
-    Listen(std::net::TcpListener, SocketAddr),
-    /// Stop accepting on this address: take what is already queued, then close.
-    Unlisten(SocketAddr),
-    /// A peer was found unreachable: waits for its answers end, its idle connections go.
-    Abandon(PeerId),
-    /// Stop accepting, close what is idle, finish what is in flight.
-    Drain,
-}
 
 /// One worker.
 pub struct Worker {
@@ -51,16 +39,6 @@ pub struct Worker {
     draining: Cell<bool>,
     serials: Arc<AtomicU64>,
     notices: mpsc::UnboundedSender<Notice>,
-}
-
-/// What a worker tells the control plane.
-#[derive(Debug)]
-pub enum Notice {
-    /// A connect to a peer of this name failed: its addresses may have changed.
-    ConnectFailed {
-        /// The name.
-        host: Arc<str>,
-    },
 }
 
 /// What the worker keeps of one client connection, to reach it.
@@ -147,9 +125,10 @@ impl Worker {
 
     /// The limits that hold on a listener until a request has told its host.
     pub fn client_limits(&self, listener: SocketAddr) -> Arc<ClientLimits> {
-        let known = self.with(|topology| topology.listener(listener).map(|spec| spec.hosts.default_server().client.clone()));
-        // A listener that a reload has removed: its connections live on under the limits of any other.
-        known.unwrap_or_else(|| Arc::clone(&self.orphan_limits))
+        let known =
+            self.with(|topology| topology.listener(listener).map(|spec| spec.hosts.default_server().client.clone()));
+        // A listener that a reload has removed: its connections live on under nginx's own limits.
+        known.unwrap_or_default()
     }
 
     /// A connect to a peer failed: if it was found by a name, the name is asked for again.

@@ -63,7 +63,8 @@ pub enum After {
 pub async fn serve(worker: Rc<Worker>, stream: Stream, remote: SocketAddr, listener: SocketAddr) {
     let seat = worker.seat();
     let slot = Rc::clone(&seat.slot);
-    let client = Client { remote, local: stream.local_addr().unwrap_or(listener), listener, serial: worker.next_serial() };
+    let client =
+        Client { remote, local: stream.local_addr().unwrap_or(listener), listener, serial: worker.next_serial() };
     let deadline = Deadline::new(worker.clock);
     let connection = Connection { worker, seat, stream, deadline, client, requests: 0 };
     reachable(slot, connection.run()).await;
@@ -132,7 +133,8 @@ impl Connection {
     /// Reads one whole head.
     async fn head(&mut self, scratch: &mut Scratch) -> Head {
         let limits = self.default_limits();
-        let wire = http1::Limits { head: limits.max_head_size, target: limits.max_target_size, ..http1::Limits::default() };
+        let wire =
+            http1::Limits { head: limits.max_head_size, target: limits.max_target_size, ..http1::Limits::default() };
         let mut began = None;
         scratch.request.clear();
         let Connection { stream, deadline, worker, .. } = self;
@@ -169,7 +171,8 @@ impl Connection {
 
     /// Whether the connection may serve another request after this one.
     pub fn may_keep(&self, head: &RequestHead, limits: Option<&ClientLimits>) -> bool {
-        let left = limits.is_none_or(|limits| self.requests < limits.keepalive_requests && !limits.keepalive_timeout.is_zero());
+        let left = limits
+            .is_none_or(|limits| self.requests < limits.keepalive_requests && !limits.keepalive_timeout.is_zero());
         head.keep_alive() && left && !self.worker.is_draining()
     }
 

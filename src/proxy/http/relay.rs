@@ -86,8 +86,7 @@ impl Relay {
             }
             if progress || now_waits != waits {
                 waits = now_waits;
-                let limit =
-                    if waits == Waits::Client { rules.client.send_timeout } else { rules.proxy.read_timeout };
+                let limit = if waits == Waits::Client { rules.client.send_timeout } else { rules.proxy.read_timeout };
                 deadline.set(worker.clock.now(), limit);
             }
             deadline.poll(cx).map(|()| {

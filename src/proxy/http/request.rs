@@ -21,8 +21,8 @@ use super::upload::{self, Upload};
 use super::variables::{RequestId, Scope, host_alone, protocol, remote_user};
 use crate::balancer::ip_hash_key;
 use crate::clock::{self, Timestamp};
-use crate::health::Outcome;
 use crate::config::model::PathMatch;
+use crate::health::Outcome;
 use crate::http1::{Form, Framing, Known, Method, Reject, RequestHead, ResponseHead, target};
 use crate::net::{self, Buffer};
 use crate::proxy::retry::{self, Attempted, Next};
@@ -524,9 +524,8 @@ fn write_head(conn: &Connection, s: &mut Scratch, body: &Body, route: &Route, gr
     let mut out = std::mem::take(&mut s.to_peer);
     out.clear();
     let scope = scope(conn, s, story, route);
-    let trusted = conn.worker.with(|topology| {
-        forwarded::is_trusted(conn.client.remote.ip(), &topology.config().trusted_proxies)
-    });
+    let trusted =
+        conn.worker.with(|topology| forwarded::is_trusted(conn.client.remote.ip(), &topology.config().trusted_proxies));
     let host = s.request.host().unwrap_or(route.location.proxy_host.as_bytes());
     let prefix = match (&route.location.replace, &route.location.path) {
         (Some(_), PathMatch::Prefix(prefix) | PathMatch::Exact(prefix)) => Some(prefix.as_str()),

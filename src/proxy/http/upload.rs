@@ -11,7 +11,9 @@ use crate::net::{Buffer, Stream};
 /// How a body is framed towards the peer.
 pub fn outgoing(body: &Body, s: &Scratch) -> Framing {
     match body.framing {
-        Framing::Chunked if body.complete && s.body_in.trailers().is_empty() => Framing::Length(s.gathered.len() as u64),
+        Framing::Chunked if body.complete && s.body_in.trailers().is_empty() => {
+            Framing::Length(s.gathered.len() as u64)
+        }
         other => other,
     }
 }

@@ -107,7 +107,10 @@ impl Scope<'_> {
     fn field(&self, name: &str, out: &mut Vec<u8>) -> bool {
         let matches = |field: &[u8]| {
             field.len() == name.len()
-                && field.iter().zip(name.bytes()).all(|(a, b)| if *a == b'-' { b == b'_' } else { a.to_ascii_lowercase() == b })
+                && field
+                    .iter()
+                    .zip(name.bytes())
+                    .all(|(a, b)| if *a == b'-' { b == b'_' } else { a.to_ascii_lowercase() == b })
         };
         let mut found = false;
         for field in self.head.fields().filter(|field| !field.is_unusual() && matches(field.name)) {
