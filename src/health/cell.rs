@@ -162,6 +162,13 @@ impl Cell {
         let _ = self.word.fetch_update(Release, Acquire, carried);
     }
 
+    /// Does something while another has the lock.
+    #[cfg(test)]
+    pub(super) fn while_locked(&self, work: impl FnOnce()) {
+        let _held = self.lock();
+        work();
+    }
+
     fn stamp_success(&self, now: Timestamp) {
         if self.last_success.load(Relaxed) < now.as_millis() {
             self.last_success.fetch_max(now.as_millis(), Relaxed);

@@ -41,7 +41,8 @@ pub struct Group {
     cells: Vec<Cell>,
     pub now: Timestamp,
     held: Option<LeaseFacts>,
-    taken: Option<LeaseFacts>,
+    /// Whose trials are out, oldest first.
+    taken: Vec<(usize, LeaseFacts)>,
     pub transitions: Vec<Transition>,
 }
 
@@ -61,7 +62,7 @@ impl Group {
     pub fn of(primaries: usize, policy: Policy) -> Group {
         let pool = Arc::new(Pool::new(50));
         let now = Timestamp::secs(1);
-        let mut group = Group { pool, cells: vec![], now, held: None, taken: None, transitions: vec![] };
+        let mut group = Group { pool, cells: vec![], now, held: None, taken: vec![], transitions: vec![] };
         for _ in 0..primaries {
             group.join(policy.clone(), Tier::Primary, Origin::ProcessStart);
         }
@@ -107,12 +108,12 @@ impl Group {
             }
             "take" => {
                 assert!(self.cells[peer].take_trial(began), "the trial is not free at {began}");
-                self.taken = Some(LeaseFacts { trial: true, ..lease });
+                self.taken.push((peer, LeaseFacts { trial: true, ..lease }));
                 self.now = began;
                 return;
             }
             "held" => ended(self.held.take().expect("the script holds a lease"), how),
-            "taken" => ended(self.taken.take().expect("the script took a trial"), how),
+            "taken" => ended(self.oldest_trial(peer).expect("the script took a trial"), how),
             "trial" => {
                 assert!(self.cells[peer].take_trial(began), "the trial is not free at {began}");
                 ended(LeaseFacts { trial: true, ..lease }, how)
@@ -138,8 +139,21 @@ impl Group {
         self.transitions.extend(self.cells[peer].observe(signal, self.now));
     }
 
+    fn oldest_trial(&mut self, of: usize) -> Option<LeaseFacts> {
+        let oldest = self.taken.iter().position(|(peer, _)| *peer == of)?;
+        Some(self.taken.remove(oldest).1)
+    }
+
+    pub fn trials_out(&self, of: usize) -> usize {
+        self.taken.iter().filter(|(peer, _)| *peer == of).count()
+    }
+
     pub fn a(&self) -> &Cell {
         &self.cells[0]
+    }
+
+    pub fn admission_of(&self, peer: usize, now: Timestamp) -> Admission {
+        self.cells[peer].admission(now)
     }
 
     pub fn verdict_of(&self, peer: usize) -> Verdict {
