@@ -14,7 +14,7 @@ use crate::clock::Timestamp;
 
 /// The health of one peer, shared by all workers.
 ///
-/// Readers are requests, and read [`Word`]. Writers hold the lock, and publish a new word before they let go of it. The
+/// Readers are requests, and read one atomic word. Writers hold the lock, and publish a new word before they let go of it. The
 /// trial's token is a bit of the word that requests set by compare-and-swap, without the lock, and that only the lock's
 /// holder clears: when the trial ends, or when the ejection that it was a trial of does.
 #[derive(Debug)]

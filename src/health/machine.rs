@@ -185,8 +185,6 @@ impl Machine {
             }
             Signal::Gone => Some(self.operator.set_gone(true)),
             Signal::Present => Some(self.operator.set_gone(false)),
-            // A probe that was on its way when the peer was set down.
-            Signal::Probe { .. } if self.operator.is_down() => None,
             Signal::Probe { began, seen, lagged } => self.active.hear(began, seen, lagged, last_success),
             Signal::Outcome { lease, outcome } => self.hear_outcome(lease, outcome, now),
             Signal::PolicyChanged { policy, check_changed } => {
@@ -219,12 +217,8 @@ impl Machine {
 
     fn hear_success(&mut self, lease: LeaseFacts) -> Option<Reason> {
         let refuted = if lease.last_resort { self.active.refute() } else { None };
-        let ends = self.passive.is_ejected() && (lease.trial || lease.last_resort);
-        let returned = ends.then(|| {
-            self.passive.clear();
-            if lease.trial { Reason::TrialSucceeded } else { Reason::LastResortSucceeded }
-        });
-        returned.or(refuted)
+        let reason = if lease.trial { Reason::TrialSucceeded } else { Reason::LastResortSucceeded };
+        self.passive.clear().then_some(reason).or(refuted)
     }
 
     /// What one voice's change means for the others.

@@ -146,14 +146,27 @@ fn the_cap_is_off_while_a_backup_is_up() {
     assert_eq!(group.then("a:soft b:soft").states()[..2], [Unavail, Up]);
 }
 
+/// Both peers are silent to probes; requests of last resort fail softly at both; then, after a while, probes pass.
+fn back_after(pause: &str, policy: Policy) -> Group {
+    let both = |word: &str| ["a", "b"].map(|peer| format!("{peer}:{word}")).join(" ");
+    let script = ["P", "T", "T", "T", "last=soft"].map(both).join(" ");
+    Group::of(2, policy).then(&script).then(pause).then("a:P b:P a:P b:P")
+}
+
 #[test]
 fn a_soft_ejection_met_while_unhealthy_asks_the_cap_when_it_begins_to_show() {
-    // All are silent to probes; requests of last resort fail softly everywhere; then the probes pass again.
-    let all = |word: &str| ["a", "b"].map(|peer| format!("{peer}:{word}")).join(" ");
-    let script = ["P", "T", "T", "T", "last=soft", "P", "P"].map(all).join(" ");
-    let group = Group::of(2, CHECKED).then(&script);
-    assert_eq!(group.states(), [Unavail, Up]);
-    assert!(group.verdict_of(1).kept);
+    let group = back_after("", CHECKED);
+    assert_eq!((group.states(), group.verdict_of(1).kept), (vec![Unavail, Up], true));
+    // Its failures have left the window by then: there is nothing to be kept for.
+    let group = back_after("+10s", CHECKED);
+    assert_eq!((group.states(), group.verdict_of(1).kept), (vec![Unavail, Up], false));
+}
+
+#[test]
+fn a_peer_that_comes_back_only_to_be_kept_does_not_ramp() {
+    let ramp = Policy { slow_start: std::time::Duration::from_secs(10), ..CHECKED };
+    assert_eq!(back_after("", ramp.clone()).verdict_of(1).ramp, crate::balancer::FULL);
+    assert_eq!(back_after("+10s", ramp).verdict_of(1).ramp, 1);
 }
 
 #[test]
