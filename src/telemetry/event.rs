@@ -92,10 +92,32 @@ pub struct Attempt {
 pub enum Answer {
     /// With an answer of this status (which may still have been a reason to ask elsewhere).
     Status(u16),
-    /// Without a whole head, or with a cut body.
+    /// Without a whole head.
     Failed(Failure),
+    /// With a head of this status, whose body was cut short.
+    Cut(u16),
     /// Not at all: the client left, or somebody else was faster.
     None,
+}
+
+impl Answer {
+    /// What `$upstream_status` says of it; `None` is written `-`.
+    pub fn status(self) -> Option<u16> {
+        match self {
+            Answer::Status(status) | Answer::Cut(status) => Some(status),
+            Answer::Failed(failure) => Some(failure.status()),
+            Answer::None => None,
+        }
+    }
+
+    /// A short name of what went wrong, if anything did.
+    pub fn error(self) -> Option<&'static str> {
+        match self {
+            Answer::Failed(failure) => Some(failure.as_str()),
+            Answer::Cut(_) => Some("cut_body"),
+            Answer::Status(_) | Answer::None => None,
+        }
+    }
 }
 
 /// What went wrong.
@@ -119,8 +141,6 @@ pub enum Failure {
     ReadTimeout,
     /// What came was not HTTP, or too large.
     Malformed,
-    /// Closed or reset within the body.
-    CutBody,
     /// The peer went unhealthy meanwhile, so the attempt was given up.
     Abandoned,
 }
@@ -147,7 +167,6 @@ impl Failure {
             Failure::Closed => "closed",
             Failure::ReadTimeout => "read_timeout",
             Failure::Malformed => "malformed",
-            Failure::CutBody => "cut_body",
             Failure::Abandoned => "abandoned",
         }
     }
