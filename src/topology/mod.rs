@@ -35,6 +35,9 @@ mod routes;
 mod tier;
 mod tried;
 
+#[cfg(test)]
+mod tests;
+
 pub use acquire::acquire;
 pub use apply::Change;
 pub use budget::RetryBudget;
