@@ -99,6 +99,26 @@ impl Diagnostic {
     }
 }
 
+/// Why a text is no value of its setting. Both sentences may contain the text, so they must not be shown if it came
+/// from the environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unfit {
+    /// What is wrong.
+    pub(super) why: String,
+    /// What to type instead.
+    pub(super) help: Option<String>,
+}
+
+impl Unfit {
+    pub(super) fn because(why: impl Into<String>) -> Unfit {
+        Unfit { why: why.into(), help: None }
+    }
+
+    pub(super) fn help(self, help: impl Into<String>) -> Unfit {
+        Unfit { help: Some(help.into()), ..self }
+    }
+}
+
 /// All that was found in one file, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostics {

@@ -13,6 +13,7 @@ pub mod env;
 pub mod model;
 pub mod reference;
 mod suggest;
+mod syntax;
 pub mod template;
 pub mod units;
 mod written;
