@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 /// A range of bytes of the file.
 pub type Span = Range<usize>;
@@ -173,6 +173,9 @@ impl Diagnostics {
                 .map(|(place, label)| AnnotationKind::Context.span(self.visible(place)).label(Some(label.as_str())));
             let snippet = Snippet::source(&*self.text).path(&self.name).annotation(primary).annotations(others);
             group = group.element(snippet);
+        }
+        if one.place.is_none() && !self.name.is_empty() {
+            group = group.element(Origin::path(&self.name));
         }
         let notes = one.notes.iter().map(|note| Level::NOTE.message(note));
         let helps = one.helps.iter().map(|help| Level::HELP.message(help));

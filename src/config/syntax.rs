@@ -3,6 +3,7 @@
 use toml::de::{DeTable, DeValue, Error};
 
 use super::diagnostic::{Diagnostic, Span};
+use super::directives::{DIRECTIVES, Kind};
 
 /// The mistakes, and the ranges of the file whose content nobody can trust any more.
 pub(super) fn explain(source: &str, document: &DeTable<'_>, errors: &[Error]) -> (Vec<Diagnostic>, Vec<Span>) {
@@ -19,19 +20,42 @@ pub(super) fn explain(source: &str, document: &DeTable<'_>, errors: &[Error]) ->
         mistakes.push(mistake.help("write `]` behind its last entry"));
         spoiled.push(list);
     }
+    let mut within_duplicate = 0;
     for (place, message) in errors {
         let line = line_of(source, place.start);
+        if looks_like_nginx(&source[line.clone()]) {
+            let mistake = Diagnostic::error("this is not TOML: it looks like a file of nginx").at(line);
+            return (vec![mistake.help(NGINX_IN_TOML)], vec![0..source.len()]);
+        }
         if spoiled.iter().any(|spoiled: &Span| spoiled.contains(&place.start) || spoiled.end == place.start) {
             continue;
         }
         if message == "duplicate key" {
-            mistakes.push(duplicate(source, &line, place));
+            if place.start >= within_duplicate {
+                let header = source[line.clone()].trim_start().starts_with('[');
+                within_duplicate = if header { table_end(source, line.end) } else { 0 };
+                mistakes.push(duplicate(source, &line, place));
+            }
             continue;
         }
         mistakes.push(reworded(source, &line, message).at(place));
         spoiled.push(line);
     }
     (mistakes, spoiled)
+}
+
+const NGINX_IN_TOML: &str = "write\n    [upstream.web]\n    servers = [\"app1:5000\", \"app2:5000\"]";
+
+/// `upstream web {`, `server {`, `listen 80;`.
+fn looks_like_nginx(line: &str) -> bool {
+    let line = line.trim();
+    let begins = line.starts_with(|c: char| c.is_ascii_alphabetic());
+    begins && !line.contains(['=', '[']) && (line.ends_with('{') || line.ends_with(';'))
+}
+
+/// Where the table that begins before `at` ends: at the next header, or at the end of the file.
+fn table_end(source: &str, at: usize) -> usize {
+    source.get(at..).and_then(|rest| rest.find("\n[")).map_or(source.len(), |offset| at + offset)
 }
 
 /// The outermost lists that reach to the end of the file without a bracket.
@@ -77,11 +101,8 @@ fn reworded(source: &str, line: &Span, message: &str) -> Diagnostic {
     if message.starts_with("string values must be quoted") {
         return match value {
             "" => Diagnostic::error("a value is missing").help("write one behind the `=`, or remove the line"),
-            "on" | "yes" => {
-                Diagnostic::error("a switch is `true` or `false`").help(format!("write `{} = true`", key.trim()))
-            }
-            "off" | "no" => Diagnostic::error("a switch is `true` or `false`; other words are quoted")
-                .help(format!("write `{key} = false` or `{key} = \"{value}\"`", key = key.trim())),
+            "on" | "yes" if is_switch(key) => Diagnostic::error("a switch is `true` or `false`").help("write `true`"),
+            "off" | "no" if is_switch(key) => Diagnostic::error("a switch is `true` or `false`").help("write `false`"),
             _ if value.contains(['"', '[', '{']) => Diagnostic::error("text must be quoted").help("write it in quotes"),
             _ => Diagnostic::error("text must be quoted").help(format!("write `\"{}\"`", value.trim_end_matches(';'))),
         };
@@ -91,6 +112,10 @@ fn reworded(source: &str, line: &Span, message: &str) -> Diagnostic {
             .help("a text ends on its own line with the quote it began with; a backslash in \"…\" is written `\\\\`, or use '…'");
     }
     Diagnostic::error(format!("this is not TOML: {message}"))
+}
+
+fn is_switch(key: &str) -> bool {
+    DIRECTIVES.iter().any(|directive| directive.key == key.trim() && directive.kind == Kind::Switch)
 }
 
 /// The line of a byte, without its newline.

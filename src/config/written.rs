@@ -158,6 +158,13 @@ impl Sink {
         }
     }
 
+    /// Reports what is worth a word only if nothing else is wrong, since it may follow from that.
+    pub(super) fn report_if_fine(&self, diagnostic: Diagnostic) {
+        if !self.found.borrow().iter().any(Diagnostic::is_error) {
+            self.report_absence(diagnostic);
+        }
+    }
+
     /// All that was found, in the order of the file, each once.
     pub(super) fn into_found(self) -> Vec<Diagnostic> {
         let mut found = self.found.into_inner();

@@ -23,9 +23,8 @@ pub(super) fn read(
     if tables.is_empty() && !server.has("location") {
         let mistake = Diagnostic::error("this server has no location, so it does not know what to do with a request");
         let name = upstreams.names().next().unwrap_or("NAME").to_owned();
-        let help = format!(
-            "write below it\n\n    [[server.location]]\n    path = \"/\"\n    proxy_pass = \"http://{name}\"\n"
-        );
+        let help =
+            format!("write below it\n    [[server.location]]\n    path = \"/\"\n    proxy_pass = \"http://{name}\"");
         server.sink.report_absence(mistake.at(server.span.clone()).help(help));
     }
     let mut locations = Vec::new();

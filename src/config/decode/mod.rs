@@ -28,7 +28,8 @@ pub(super) fn decode(source: &str, env: &Env) -> (Config, Vec<Diagnostic>) {
     let mut upstreams = Upstreams::read(&top);
     let servers = server::read(&top, &mut upstreams);
     let admin = top::admin(&top, &servers, env);
-    let config = top::config(&top, upstreams.into_list(&sink), servers, admin);
+    let mut config = top::config(&top, servers, admin);
+    config.upstreams = upstreams.into_list(&sink);
     (config, sink.into_found())
 }
 

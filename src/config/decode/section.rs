@@ -15,6 +15,8 @@ pub(super) struct Section<'a> {
     pub(super) span: Span,
     pub(super) sink: &'a Sink,
     entries: Vec<Entry<'a>>,
+    /// Known keys that unknown ones were taken for: they are not missing, but misspelled.
+    misspelled: Vec<&'static str>,
 }
 
 struct Entry<'a> {
@@ -42,7 +44,8 @@ enum Setting {
 impl<'a> Section<'a> {
     /// Reads a table that stands in `place`.
     pub(super) fn read(place: Place, table: &'a Table, sink: &'a Sink) -> Section<'a> {
-        let mut section = Section { place, span: table.span.clone(), sink, entries: Vec::new() };
+        let mut section =
+            Section { place, span: table.span.clone(), sink, entries: Vec::new(), misspelled: Vec::new() };
         for (key, node) in &table.entries {
             match Directive::find(place, &key.name) {
                 Some(directive) => {
@@ -52,7 +55,10 @@ impl<'a> Section<'a> {
                     });
                     section.entries.push(Entry { directive, key, node, setting });
                 }
-                None => sink.report(unknown_key(place, key)),
+                None => {
+                    sink.report(unknown_key(place, key));
+                    section.misspelled.extend(closest(&key.name, Directive::of(place).map(|directive| directive.key)));
+                }
             }
         }
         section
@@ -100,7 +106,7 @@ impl<'a> Section<'a> {
     /// The node of a key that must be written; reports if it is not.
     pub(super) fn required(&self, key: &str, example: &str) -> Option<&'a Node> {
         let node = self.node(key);
-        if node.is_none() {
+        if node.is_none() && !self.misspelled.contains(&key) {
             let mistake = Diagnostic::error(format!("`{key}` is missing")).at(self.span.clone());
             self.sink.report_absence(mistake.help(format!("write `{example}`")));
         }
@@ -319,7 +325,9 @@ fn expected(kind: Kind) -> String {
         Kind::Time(units::TimeUnit::Seconds, _) => "a time in whole seconds: `\"10s\"`, `\"1m30s\"`".to_owned(),
         Kind::Time(units::TimeUnit::Milliseconds, _) => "a time: `\"500ms\"`, `\"10s\"`, `\"1m30s\"`".to_owned(),
         Kind::Percent => "a percentage: `\"50%\"`".to_owned(),
-        Kind::Choice(words) => words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(" or "),
+        Kind::Choice(words) => {
+            "one of ".to_owned() + &words.iter().map(|word| format!("`\"{word}\"`")).collect::<Vec<_>>().join(", ")
+        }
         Kind::Text => "text in quotes".to_owned(),
         Kind::Own(grammar) => grammar.to_owned(),
     }
@@ -371,9 +379,9 @@ fn unknown_key(place: Place, key: &Key) -> Diagnostic {
     let elsewhere: Vec<Place> =
         Place::ALL.into_iter().filter(|place| Directive::find(*place, name).is_some()).collect();
     if let Some(first) = elsewhere.first() {
-        let places: Vec<&str> = elsewhere.iter().map(|place| place.name()).collect();
-        let mistake = mistake(format!("`{name}` cannot stand in {}", place.name()));
-        let mistake = mistake.help(format!("it stands in {}", places.join(", or in ")));
+        let places: Vec<&str> = elsewhere.iter().map(|place| place.phrase()).collect();
+        let mistake = mistake(format!("`{name}` cannot stand {}", place.phrase()));
+        let mistake = mistake.help(format!("it stands {}", places.join(", or ")));
         return match first {
             Place::Top => mistake.help("what belongs to the top must come before the first line in [brackets]"),
             _ => mistake,
@@ -387,8 +395,8 @@ fn unknown_key(place: Place, key: &Key) -> Diagnostic {
     let mistake = mistake(format!("unknown setting `{name}`"));
     match closest(name, keys.iter().copied()) {
         Some(known) => {
-            let place = keys.iter().position(|key| *key == known).map_or("", |index| places[index].name());
-            mistake.help(format!("did you mean `{known}`, which stands in {place}?"))
+            let place = keys.iter().position(|key| *key == known).map_or("", |index| places[index].phrase());
+            mistake.help(format!("did you mean `{known}`, which stands {place}?"))
         }
         None => mistake.help("every setting is in docs/configuration.md and in config/full.toml"),
     }

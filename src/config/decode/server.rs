@@ -71,9 +71,9 @@ fn serve_the_only_one(top: &Section<'_>, outer: &Inherited, upstreams: &mut Upst
     let Some(upstream) = upstreams.only() else {
         let mistake = match upstreams.is_empty() {
             true => Diagnostic::error("there is nothing to do: no [upstream.NAME] and no [[server]]")
-                .help("write\n\n    [upstream.web]\n    servers = [\"app1:5000\", \"app2:5000\"]\n"),
+                .help("write\n    [upstream.web]\n    servers = [\"app1:5000\", \"app2:5000\"]"),
             false => Diagnostic::error("there are several upstreams and no [[server]] that says which one is for what")
-                .help("write\n\n    [[server]]\n    listen = 80\n\n    [[server.location]]\n    path = \"/\"\n    proxy_pass = \"http://NAME\"\n"),
+                .help("write\n    [[server]]\n    listen = 80\n    [[server.location]]\n    path = \"/\"\n    proxy_pass = \"http://NAME\""),
         };
         top.sink.report_absence(mistake);
         return Vec::new();

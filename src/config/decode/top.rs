@@ -9,7 +9,7 @@ use super::fields::{template, texts, unfit};
 use super::section::{Section, Settings, plain, what};
 use crate::config::diagnostic::{Diagnostic, Unfit};
 use crate::config::directives::Place;
-use crate::config::model::{Admin, AdminListen, Config, LogFormat, LogTarget, Server, Upstream};
+use crate::config::model::{Admin, AdminListen, Config, LogFormat, LogTarget, Server};
 use crate::config::suggest::closest;
 use crate::config::template::Use;
 use crate::config::written::{Text, Value};
@@ -21,8 +21,8 @@ const MAX_SOCKET_PATH: usize = 107;
 /// More threads than this are a mistake, not a machine.
 const MAX_WORKERS: i128 = 1_024;
 
-/// Everything together.
-pub(super) fn config(top: &Section<'_>, upstreams: Vec<Upstream>, servers: Vec<Server>, admin: Admin) -> Config {
+/// Everything but the upstreams.
+pub(super) fn config(top: &Section<'_>, servers: Vec<Server>, admin: Admin) -> Config {
     Config {
         workers: workers(top),
         access_log: access_log(top),
@@ -32,7 +32,7 @@ pub(super) fn config(top: &Section<'_>, upstreams: Vec<Upstream>, servers: Vec<S
         resolver: resolver(top),
         resolver_valid: top.optional_time("resolver_valid"),
         admin,
-        upstreams,
+        upstreams: Vec::new(),
         servers,
     }
 }

@@ -90,7 +90,7 @@ impl Upstreams {
             if !used {
                 let warning = Diagnostic::warning(format!("no `proxy_pass` leads to the upstream `{}`", upstream.name));
                 let help = format!("write `proxy_pass = \"http://{}\"` in a location, or remove it", upstream.name);
-                sink.report_absence(warning.at(place).help(help));
+                sink.report_if_fine(warning.at(place).help(help));
             }
         }
         self.list
