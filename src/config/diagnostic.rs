@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Group, Level, Origin, Renderer, Snippet};
 
 /// A range of bytes of the file.
 pub type Span = Range<usize>;
@@ -99,6 +99,26 @@ impl Diagnostic {
     }
 }
 
+/// Why a text is no value of its setting. Both sentences may contain the text, so they must not be shown if it came
+/// from the environment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unfit {
+    /// What is wrong.
+    pub(super) why: String,
+    /// What to type instead.
+    pub(super) help: Option<String>,
+}
+
+impl Unfit {
+    pub(super) fn because(why: impl Into<String>) -> Unfit {
+        Unfit { why: why.into(), help: None }
+    }
+
+    pub(super) fn help(self, help: impl Into<String>) -> Unfit {
+        Unfit { help: Some(help.into()), ..self }
+    }
+}
+
 /// All that was found in one file, in the order of the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostics {
@@ -153,6 +173,9 @@ impl Diagnostics {
                 .map(|(place, label)| AnnotationKind::Context.span(self.visible(place)).label(Some(label.as_str())));
             let snippet = Snippet::source(&*self.text).path(&self.name).annotation(primary).annotations(others);
             group = group.element(snippet);
+        }
+        if one.place.is_none() && !self.name.is_empty() {
+            group = group.element(Origin::path(&self.name));
         }
         let notes = one.notes.iter().map(|note| Level::NOTE.message(note));
         let helps = one.helps.iter().map(|help| Level::HELP.message(help));

@@ -13,6 +13,7 @@ pub mod env;
 pub mod model;
 pub mod reference;
 mod suggest;
+mod syntax;
 pub mod template;
 pub mod units;
 mod written;
@@ -42,7 +43,7 @@ pub fn load(path: &Path, env: &Env) -> Result<Loaded, Diagnostics> {
     match read(path) {
         Ok(text) => parse(&name, &text, env),
         Err(error) => {
-            let mistake = Diagnostic::error(format!("cannot read {name}: {error}"));
+            let mistake = Diagnostic::error(format!("the configuration cannot be read: {error}"));
             Err(Diagnostics::new(&name, "", vec![mistake]))
         }
     }
@@ -73,7 +74,7 @@ pub fn find(named: Option<&Path>, env: &Env) -> Result<PathBuf, Diagnostics> {
     let mistake = Diagnostic::error(format!("no configuration: neither {} nor {} exists", SEARCHED[0], SEARCHED[1]))
         .help("name a file: `-c upstream.toml`, or set WEIR_CONFIG")
         .help("to see weir at work without any file: `weir demo`");
-    Err(Diagnostics::new("upstream.toml", "", vec![mistake]))
+    Err(Diagnostics::new("", "", vec![mistake]))
 }
 
 fn read(path: &Path) -> io::Result<String> {

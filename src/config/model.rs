@@ -154,7 +154,7 @@ pub struct UpstreamServer {
 }
 
 /// Where a server is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     /// A literal address.
     Ip(SocketAddr),
@@ -287,7 +287,7 @@ pub struct Listen {
 }
 
 /// One `server_name`, lower case.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ServerName {
     /// `example.com`.
     Exact(String),
@@ -315,7 +315,7 @@ pub struct Location {
 }
 
 /// `path` of a location.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PathMatch {
     /// `"/x/"`: the longest prefix wins.
     Prefix(String),

@@ -46,21 +46,21 @@ impl Place {
         [Top, Upstream, Peer, Queue, RetryBudget, HealthCheck, Match, Server, Listen, Location, Path, Admin]
     };
 
-    /// As a user would say it.
-    pub fn name(self) -> &'static str {
+    /// Where it is, for "`key` stands …".
+    pub fn phrase(self) -> &'static str {
         match self {
-            Place::Top => "the top of the file",
-            Place::Upstream => "[upstream.NAME]",
-            Place::Peer => "an entry of `servers`",
-            Place::Queue => "`queue`",
-            Place::RetryBudget => "`retry_budget`",
-            Place::HealthCheck => "[upstream.NAME.health_check]",
-            Place::Match => "[upstream.NAME.health_check.match]",
-            Place::Server => "[[server]]",
-            Place::Listen => "an entry of `listen`",
-            Place::Location => "[[server.location]]",
-            Place::Path => "`path`",
-            Place::Admin => "[admin]",
+            Place::Top => "at the top of the file",
+            Place::Upstream => "in [upstream.NAME]",
+            Place::Peer => "in an entry of `servers`",
+            Place::Queue => "in `queue`",
+            Place::RetryBudget => "in `retry_budget`",
+            Place::HealthCheck => "in [upstream.NAME.health_check]",
+            Place::Match => "in [upstream.NAME.health_check.match]",
+            Place::Server => "in [[server]]",
+            Place::Listen => "in an entry of `listen`",
+            Place::Location => "in [[server.location]]",
+            Place::Path => "in `path`",
+            Place::Admin => "in [admin]",
         }
     }
 }
