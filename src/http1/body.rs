@@ -3,12 +3,25 @@
 use std::fmt;
 use std::ops::Range;
 
+use super::chunked::{Chunks, Step};
+use super::trailer::Trailers;
 use super::{FieldSection, Framing};
 
 /// Finds the body in what follows a head. Keeps its memory from message to message: see [`begin`](Self::begin).
 #[derive(Clone, Debug)]
 pub struct BodyDecoder {
-    trailers: FieldSection,
+    state: State,
+    trailers: Trailers,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// So many bytes are to come, at least one.
+    Length(u64),
+    Chunks(Chunks),
+    Trailers,
+    UntilClose,
+    Done,
 }
 
 /// What one call found.
@@ -56,47 +69,104 @@ pub enum BodyError {
 impl BodyDecoder {
     /// A decoder for a body with this framing.
     pub fn new(framing: Framing) -> BodyDecoder {
-        todo!("{framing:?}")
+        BodyDecoder { state: State::of(framing), trailers: Trailers::default() }
     }
 
     /// Turns to the next message.
     pub fn begin(&mut self, framing: Framing) {
-        todo!("{framing:?}")
+        self.state = State::of(framing);
+        self.trailers.clear();
     }
 
     /// Looks at what comes next. An empty body yields [`Event::End`] at once, also of empty input; after the end it is
     /// `End` again. Data comes as it is, chunk by chunk.
     pub fn decode(&mut self, input: &[u8]) -> Result<Decoded, BodyError> {
-        todo!("{input:?}")
+        let mut consumed = 0;
+        if let State::Chunks(chunks) = &mut self.state {
+            match chunks.step(input)? {
+                Step::NeedMore => return Ok(Decoded { consumed: input.len(), event: Event::NeedMore }),
+                Step::Data { skip } => consumed = skip,
+                Step::Last { skip } => {
+                    consumed = skip;
+                    self.state = State::Trailers;
+                }
+            }
+        }
+        if self.state == State::Trailers {
+            let (read, complete) = self.trailers.read(&input[consumed..])?;
+            consumed += read;
+            if complete {
+                self.state = State::Done;
+            }
+        }
+        if self.state == State::Done {
+            return Ok(Decoded { consumed, event: Event::End });
+        }
+        let rest = (input.len() - consumed) as u64;
+        let data = rest.min(self.remaining_data());
+        if data == 0 {
+            return Ok(Decoded { consumed, event: Event::NeedMore });
+        }
+        self.pass(data);
+        // No more than `rest`, which was a `usize`.
+        let end = consumed + data as usize;
+        Ok(Decoded { consumed: end, event: Event::Data(consumed..end) })
     }
 
     /// The connection ended: was that the end of the body?
     pub fn eof(&mut self) -> Result<(), BodyError> {
-        todo!()
+        match self.state {
+            State::UntilClose | State::Done => {
+                self.state = State::Done;
+                Ok(())
+            }
+            _ => Err(BodyError::Truncated),
+        }
     }
 
     /// Whether the message is over.
     pub fn is_done(&self) -> bool {
-        todo!()
+        self.state == State::Done
     }
 
     /// How many of the bytes that come next are data for certain, so that they can be passed on without a look at
     /// them: the rest of the length, of the chunk, or `u64::MAX` until the connection ends. Account for them with
     /// [`pass`](Self::pass).
     pub fn remaining_data(&self) -> u64 {
-        todo!()
+        match &self.state {
+            State::Length(left) => *left,
+            State::Chunks(chunks) => chunks.data(),
+            State::UntilClose => u64::MAX,
+            State::Trailers | State::Done => 0,
+        }
     }
 
     /// Accounts for `n` bytes of data that were passed on without [`decode`](Self::decode). At most
     /// [`remaining_data`](Self::remaining_data); what is beyond is ignored.
     pub fn pass(&mut self, n: u64) {
-        todo!("{n}")
+        match &mut self.state {
+            State::Length(left) if *left <= n => self.state = State::Done,
+            State::Length(left) => *left -= n,
+            State::Chunks(chunks) => chunks.pass(n),
+            State::Trailers | State::UntilClose | State::Done => {}
+        }
     }
 
     /// The trailers that may be passed on, once the message is over. Fields that frame, route or authenticate a message
     /// are not among them (RFC 9110 §6.5.1).
     pub fn trailers(&self) -> &FieldSection {
-        &self.trailers
+        self.trailers.fields()
+    }
+}
+
+impl State {
+    fn of(framing: Framing) -> State {
+        match framing {
+            Framing::None | Framing::Length(0) => State::Done,
+            Framing::Length(length) => State::Length(length),
+            Framing::Chunked => State::Chunks(Chunks::default()),
+            Framing::UntilClose => State::UntilClose,
+        }
     }
 }
 
@@ -116,3 +186,6 @@ impl fmt::Display for BodyError {
 }
 
 impl std::error::Error for BodyError {}
+
+#[cfg(test)]
+mod tests;

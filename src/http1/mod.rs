@@ -19,6 +19,8 @@ mod framing;
 mod host;
 mod known;
 mod method;
+#[cfg(test)]
+mod properties;
 mod reject;
 mod request;
 mod response;

@@ -218,8 +218,8 @@ impl RequestHead {
         let (method, target) = (Span::at(0, method.len()), Span::at(method.len() + 1, target.len()));
         self.line = Line { wire_len: wire_len as u32, request_line: Span::at(0, line_end), ..Line::default() };
         self.line = Line { method, kind, target, version, ..self.line };
-        self.read_target()?;
         self.fields.index(line_end + 2, limits.fields)?;
+        self.read_target()?;
         self.read_host()?;
         self.read_fields()
     }
@@ -318,3 +318,6 @@ fn split_line<'a>(line: &'a [u8], limits: &Limits) -> Result<(&'a [u8], &'a [u8]
         _ => Ok((method, target, version)),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -214,3 +214,6 @@ fn split_line(line: &[u8]) -> Result<(Version, u16, &[u8]), Reason> {
         _ => Err(Reason::StatusLine),
     }
 }
+
+#[cfg(test)]
+mod tests;
