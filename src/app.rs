@@ -22,7 +22,7 @@ use crate::mailbox::{Command, Notice};
 use crate::net::resolver::Resolver;
 use crate::proxy::worker::Worker;
 use crate::shutdown::Shutdown;
-use crate::telemetry::access_log::{AccessLog, Sink};
+use crate::telemetry::{AccessLog, WorkerLog};
 use crate::topology::{Live, Topology};
 
 /// What weir is started with.
@@ -65,7 +65,8 @@ async fn control(options: Options) -> Result<(), StartError> {
     // What can fail, first: the ports, then the log.
     let workers = config.workers.unwrap_or_else(available_cores);
     let bound = publisher::bind_all(publisher::addresses(&config), workers).map_err(StartError::Listen)?;
-    let log = AccessLog::open(&config.access_log, &config.log_format).map_err(StartError::AccessLog)?;
+    let log = AccessLog::open(&config.access_log, config.log_format.clone());
+    let log = Arc::new(log.map_err(StartError::AccessLog)?);
 
     let live = Arc::new(Live::new(Topology::build(Arc::clone(&config), Clock::process().now())));
     let (version, follow_version) = watch::channel(0);
@@ -81,7 +82,7 @@ async fn control(options: Options) -> Result<(), StartError> {
         commands.push(command);
         let seed = WorkerSeed {
             live: Arc::clone(&live),
-            log: log.sink(),
+            log: log.worker(),
             serials: Arc::clone(&serials),
             notices: notices.clone(),
             commands: receive_commands,
@@ -132,9 +133,14 @@ async fn control(options: Options) -> Result<(), StartError> {
         // So that its socket file goes.
         let _ = admin.await;
     }
-    log.close();
+    if let Some(log) = Arc::into_inner(log) {
+        log.close(LAST_LINES);
+    }
     Ok(())
 }
+
+/// How long the last lines of the access log may take to be written.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Waits for the workers to end. Returns how many did not in time.
 async fn finish(threads: Vec<JoinHandle<()>>, limit: Duration) -> usize {
@@ -151,7 +157,7 @@ async fn finish(threads: Vec<JoinHandle<()>>, limit: Duration) -> usize {
 /// What a worker is made from, on its own thread.
 struct WorkerSeed {
     live: Arc<Live>,
-    log: Sink,
+    log: WorkerLog,
     serials: Arc<AtomicU64>,
     notices: mpsc::UnboundedSender<Notice>,
     commands: mpsc::UnboundedReceiver<Command>,
@@ -165,12 +171,15 @@ impl WorkerSeed {
 }
 
 /// SIGUSR1 opens the access log anew, after it was rotated (as in nginx).
-fn reopen_on_signal(log: &AccessLog) -> io::Result<()> {
+fn reopen_on_signal(log: &Arc<AccessLog>) -> io::Result<()> {
     let mut signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined1())?;
-    let log = log.reopener();
+    let log = Arc::downgrade(log);
     tokio::task::spawn_local(async move {
         while signal.recv().await.is_some() {
-            log.reopen();
+            match log.upgrade() {
+                Some(log) => log.reopen(),
+                None => return,
+            }
         }
     });
     Ok(())

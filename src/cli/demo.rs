@@ -13,7 +13,6 @@ use crate::app::Options;
 use crate::config::model::{Address, Config};
 use crate::config::{self, Env};
 use crate::demo::backend;
-use crate::telemetry::logging;
 
 /// The configuration of the demo, as a file one could write.
 const DEMO: &str = include_str!("../../config/demo.toml");
@@ -33,7 +32,9 @@ pub struct DemoArgs {
 
 /// Runs the demo until Ctrl-C. Exit code 1 if a port is taken.
 pub fn run(args: &DemoArgs) -> ExitCode {
-    logging::init();
+    if !super::begin_logging() {
+        return ExitCode::from(2);
+    }
     let config = match config::parse("config/demo.toml", DEMO, &Env::process(Path::new("/nonexistent"))) {
         Ok(loaded) => shape(loaded.config, args),
         Err(diagnostics) => {

@@ -7,7 +7,13 @@ pub mod run;
 
 use std::process::ExitCode;
 
+use std::path::Path;
+
 use clap::{Parser, Subcommand};
+
+use crate::config::model::AdminListen;
+use crate::config::{self, Env};
+use crate::telemetry::logging::Logging;
 
 /// A health-aware reverse proxy and load balancer.
 #[derive(Parser, Debug)]
@@ -35,6 +41,30 @@ pub fn main() -> ExitCode {
         Subcommands::Run(args) => run::run(&args),
         Subcommands::Check(args) => check::run(args),
         Subcommands::Demo(args) => demo::run(&args),
-        Subcommands::Healthcheck(args) => healthcheck::run(&args, healthcheck::own_admin),
+        Subcommands::Healthcheck(args) => healthcheck::run(&args, own_admin),
+    }
+}
+
+/// Where the weir of this container answers: what its configuration says, else the usual place. A mistake in the file
+/// must not make a container unhealthy whose weir goes on with the configuration in force.
+fn own_admin() -> Result<AdminListen, String> {
+    let here = Env::process(Path::new("."));
+    let usual = || Ok(AdminListen::Unix(here.admin_socket().into()));
+    let Ok(path) = config::find(None, &here) else { return usual() };
+    match config::load(&path, &Env::beside(&path)) {
+        Ok(loaded) => loaded.config.admin.listen.ok_or_else(|| "the admin listener is off: give a URL".to_owned()),
+        Err(_) => usual(),
+    }
+}
+
+/// Begins the program log. False: `WEIR_LOG` makes no sense, which was said.
+fn begin_logging() -> bool {
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    match Logging::from_env(|name| std::env::var(name).ok(), terminal).init() {
+        Ok(()) => true,
+        Err(error) => {
+            eprintln!("weir: {error}");
+            false
+        }
     }
 }

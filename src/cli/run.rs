@@ -7,7 +7,6 @@ use clap::Args;
 
 use crate::app::{self, Options};
 use crate::config::{self, Env};
-use crate::telemetry::logging;
 
 /// Runs the load balancer.
 #[derive(Args, Clone, Debug)]
@@ -19,7 +18,9 @@ pub struct RunArgs {
 
 /// Returns when weir was stopped (0), or could not start (1).
 pub fn run(args: &RunArgs) -> ExitCode {
-    logging::init();
+    if !super::begin_logging() {
+        return ExitCode::from(2);
+    }
     let here = Env::process(std::path::Path::new("."));
     let loaded = config::find(args.config.as_deref(), &here).and_then(|path| {
         let loaded = config::load(&path, &Env::beside(&path))?;

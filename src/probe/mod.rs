@@ -12,7 +12,6 @@ mod lag;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::model::{CheckKind, HealthCheck};
+pub use crate::health::Seen;
 
 /// Every probe says who asks, so that it can be told from traffic in the application's log.
 const USER_AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"), " (health check)");
@@ -45,30 +45,6 @@ pub struct Look {
     /// How late weir itself was while it looked; at least the limit if weir could not look at all. A time-out is no
     /// evidence against the peer when this is half the limit or more.
     pub lag: Duration,
-}
-
-/// What a probe saw of a peer. Details are short, and never repeat text of the peer's own.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Seen {
-    /// All that was asked for.
-    Pass,
-    /// The application answered, and not as asked: `GET /health answered 500`.
-    BadStatus {
-        /// What it answered.
-        detail: Arc<str>,
-    },
-    /// No answer that could be judged: `connection refused`, `malformed answer`.
-    Unreachable {
-        /// What happened instead.
-        detail: Arc<str>,
-    },
-    /// No whole answer in time.
-    TimedOut {
-        /// What was missing, and the limit: `no answer within 1s`.
-        detail: Arc<str>,
-    },
-    /// 503 with `Connection: close`, from an application whose earlier answers kept the connection.
-    DrainingItself,
 }
 
 impl Probe {

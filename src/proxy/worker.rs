@@ -18,7 +18,7 @@ use crate::config::model::ClientLimits;
 use crate::id::{GroupId, PeerId};
 use crate::mailbox::{Command, Notice};
 use crate::net::{Pools, Stream};
-use crate::telemetry::access_log;
+use crate::telemetry::WorkerLog;
 use crate::topology::{Group, Live, Peer, Reader, Topology};
 
 use super::http::{Spare, connection};
@@ -30,7 +30,7 @@ pub struct Worker {
     /// Idle connections to peers.
     pub pools: RefCell<Pools>,
     /// Where finished requests are told.
-    pub log: RefCell<access_log::Sink>,
+    pub log: WorkerLog,
     /// Memory that busy connections use in turn.
     pub spare: RefCell<Spare>,
     topology: RefCell<Reader>,
@@ -95,14 +95,14 @@ impl Worker {
     /// connections of all workers.
     pub fn new(
         live: &Live,
-        log: access_log::Sink,
+        log: WorkerLog,
         serials: Arc<AtomicU64>,
         notices: mpsc::UnboundedSender<Notice>,
     ) -> Rc<Worker> {
         Rc::new(Worker {
             clock: Clock::process(),
             pools: RefCell::default(),
-            log: RefCell::new(log),
+            log,
             spare: RefCell::default(),
             topology: RefCell::new(live.reader()),
             connections: RefCell::default(),
@@ -164,6 +164,7 @@ impl Worker {
             tokio::select! {
                 command = commands.recv(), if !self.is_draining() => self.obey(command.unwrap_or(Command::Drain)),
                 _ = sweep.tick() => self.pools.borrow_mut().sweep(self.clock.now()),
+                () = self.log.flush_promptly() => {}
                 () = self.emptied(), if self.is_draining() => return,
             }
         }

@@ -221,7 +221,8 @@ impl Nobody {
         Nobody { why, retry_after: 1 }
     }
 
-    pub(super) fn no_group() -> Nobody {
+    /// A reload has removed the group.
+    pub fn no_group() -> Nobody {
         Nobody { why: Why::NoPeers, retry_after: NEXT_ANSWER }
     }
 }

@@ -53,7 +53,7 @@ impl Trouble {
             Failure::Connect | Failure::Tls | Failure::NoPeer => Cause::ConnectFailed,
             Failure::ConnectTimeout => Cause::ConnectTimedOut,
             Failure::SendTimeout | Failure::ReadTimeout => Cause::TimedOut,
-            Failure::Send | Failure::Closed | Failure::CutBody => Cause::Broken,
+            Failure::Send | Failure::Closed => Cause::Broken,
             Failure::Malformed => Cause::Malformed,
             Failure::Abandoned => Cause::Abandoned,
         }
@@ -141,7 +141,6 @@ mod tests {
             (Failure::Send, false),
             (Failure::ReadTimeout, false),
             (Failure::Malformed, false),
-            (Failure::CutBody, false),
         ] {
             let outcome = Trouble::new(failure, "x").outcome();
             assert_eq!(matches!(outcome, Outcome::Hard(_)), hard, "{failure:?}");

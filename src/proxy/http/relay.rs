@@ -92,7 +92,7 @@ impl Relay {
             deadline.poll(cx).map(|()| {
                 Err(match waits {
                     Waits::Client => Cut::Client(ClientEnd::TimedOut),
-                    _ => Cut::Peer(Trouble::late(Failure::CutBody, rules.proxy)),
+                    _ => Cut::Peer(Trouble::late(Failure::ReadTimeout, rules.proxy)),
                 })
             })
         })
@@ -155,10 +155,10 @@ impl Relay {
                         self.end(s);
                         return Poll::Ready(Ok(()));
                     }
-                    Err(_) => return Poll::Ready(Err(cut("closed the connection within the body"))),
+                    Err(_) => return Poll::Ready(Err(Cut::Peer(Trouble::new(Failure::Closed, CUT)))),
                 },
                 Err(error) => {
-                    return Poll::Ready(Err(Cut::Peer(Trouble::broken(Failure::CutBody, &error))));
+                    return Poll::Ready(Err(Cut::Peer(Trouble::broken(Failure::Closed, &error))));
                 }
             }
         }
@@ -169,7 +169,9 @@ impl Relay {
         while !self.ended && self.direct == 0 && s.to_client.len() - self.sent_of_out < JOIN {
             let decoded = match s.body_out.decode(s.peer_in.data()) {
                 Ok(decoded) => decoded,
-                Err(error) => return Err(cut(&format!("malformed body: {error}"))),
+                Err(error) => {
+                    return Err(Cut::Peer(Trouble::new(Failure::Malformed, format!("malformed body: {error}"))));
+                }
             };
             match decoded.event {
                 Event::Data(range) => {
@@ -247,6 +249,5 @@ enum Waits {
     Peer,
 }
 
-fn cut(words: &str) -> Cut {
-    Cut::Peer(Trouble::new(Failure::CutBody, words))
-}
+/// A body that is shorter than its framing says.
+const CUT: &str = "closed the connection within the body of its answer";

@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::io::IoSlice;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -374,10 +374,9 @@ async fn lease(
     let Some(group) = conn.worker.group(route.group) else {
         return Err(nobody(Nobody::no_group()));
     };
-    let scope = scope(conn, s, story, route);
     let mut key = std::mem::take(&mut s.key);
     key.clear();
-    key_of(&group, &scope, &mut key);
+    key_of(&group, &scope(conn, s, story, route), &mut key);
     let ask = Ask { key: &key, repeatable, tried };
     let leased = match group.try_lease(&ask, now) {
         Ok(lease) => Ok((group, lease)),
@@ -607,7 +606,7 @@ async fn deliver(
         }
         Err(Cut::Peer(trouble)) => {
             if let Some(attempt) = s.attempts.get_mut(d.entry) {
-                attempt.answer = Answer::Failed(trouble.failure);
+                attempt.answer = Answer::Cut(s.response.status());
             }
             if let Some(lease) = d.lease.take() {
                 report(lease.finish(trouble.outcome(), now));
@@ -693,7 +692,7 @@ fn report(transition: Option<PeerTransition>) {
 
 /// Tells that the request is over.
 fn emit(conn: &Connection, s: &Scratch, story: &Story, route: Option<&Route>, proxy_host: &str) {
-    let mut log = conn.worker.log.borrow_mut();
+    let log = &conn.worker.log;
     if !log.is_on() {
         return;
     }
@@ -710,7 +709,7 @@ fn emit(conn: &Connection, s: &Scratch, story: &Story, route: Option<&Route>, pr
         request_id: &story.id,
     };
     let field = |known| head.field(known).unwrap_or_default();
-    log.emit(&RequestDone {
+    log.write(&RequestDone {
         at: clock::wall(),
         connection: conn.client.serial,
         client: story.address,

@@ -159,6 +159,11 @@ struct Pending {
 }
 
 impl WorkerLog {
+    /// Whether lines are wanted at all.
+    pub fn is_on(&self) -> bool {
+        self.shared.settings.load().on
+    }
+
     /// Writes a request's line into the buffer. Never waits; does nothing if the log is off.
     pub fn write(&self, done: &RequestDone<'_>) {
         let settings = self.shared.settings.load();
