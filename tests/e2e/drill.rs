@@ -182,7 +182,7 @@ fn broken(weir: &Weir, backend: &Backend, tally: &Tally) {
 }
 
 fn leaves(line: &str, backend: &Backend) -> bool {
-    line.contains(&backend.address().to_string()) && (line.contains("-> unavail") || line.contains("-> unhealthy"))
+    line.contains(&backend.address().to_string()) && (line.contains("→ unavail") || line.contains("→ unhealthy"))
 }
 
 /// Waits until clients have been answered often enough to have met the present state.

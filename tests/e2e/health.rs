@@ -145,7 +145,7 @@ fn soft_failures_eject_at_most_half_of_the_pool() {
         assert_eq!(weir.get("/").status, 502);
     }
     weir.wait_for("a third failing peer is kept", |line| line.contains("kept"));
-    let out = weir.log().iter().filter(|line| line.contains("-> unavail")).count();
+    let out = weir.log().iter().filter(|line| line.contains("→ unavail")).count();
     assert_eq!(out, 2, "two of four");
 }
 

@@ -39,7 +39,6 @@ impl Weir {
             .current_dir(folder.path())
             .env("WEIR_LOG", "info")
             .env("NO_COLOR", "1")
-            .env("RUST_BACKTRACE", "1")
             .env_remove("WEIR_CONFIG")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -135,7 +134,7 @@ impl Weir {
 
     /// Waits until the log says, after `mark`, that a peer entered `state`.
     pub fn wait_for_state_since(&self, mark: usize, peer: SocketAddr, state: &str) -> String {
-        let (peer, arrow) = (peer.to_string(), format!("-> {state}"));
+        let (peer, arrow) = (peer.to_string(), format!("→ {state}:"));
         self.wait_since(mark, &format!("{peer} {arrow}"), |line| line.contains(&peer) && line.contains(&arrow))
     }
 
