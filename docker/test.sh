@@ -36,7 +36,7 @@ trap clean_up EXIT
 
 # check CLAIM COMMAND...: one line; the command's output only if it fails.
 check() {
-  local claim=$1 began=$SECONDS
+  local claim=$1 began=${began:-$SECONDS}
   shift
   if "$@" >"$work/output" 2>&1; then
     passed=$((passed + 1))
@@ -44,7 +44,7 @@ check() {
   else
     failed=$((failed + 1))
     echo "FAIL  $form: $claim ($((SECONDS - began))s)"
-    sed 's/^/      /' "$work/output" | tail -n 20
+    tail -n 20 "$work/output" | cut -c 1-200 | sed 's/^/      /'
   fi
 }
 
@@ -115,7 +115,7 @@ load_had_no_failure() {
 }
 # costs_no_get CLAIM COMMAND...: under load; the command ends when what it does has had its effect.
 costs_no_get() {
-  local claim=$1 ok=yes
+  local claim=$1 ok=yes began=$SECONDS
   shift
   load_begins
   load_goes_on 10 || ok=
@@ -123,7 +123,69 @@ costs_no_get() {
   load_goes_on 10 || ok=
   load_ends
   check "$claim" test -n "$ok"
-  [ -n "$ok" ] || sed 's/^/      /' "$work/event"
+  [ -n "$ok" ] || tail -n 20 "$work/event" | sed 's/^/      /'
+  began=$SECONDS
+  check "… and cost no GET" load_had_no_failure
+  sed 's/^/      /' "$work/summary"
+}
+
+stop_leaves() { docker stop -t 2 pyfla_app2 && within 20 answered_by 13; }
+start_returns() { docker start pyfla_app2 && within 30 answered_by 123; }
+kill_leaves_and_returns() { docker kill pyfla_app3 && within 20 answered_by 12 && docker start pyfla_app3 && within 30 answered_by 123; }
+freeze_leaves_and_returns() { docker pause pyfla_app1 && within 20 answered_by 23 && docker unpause pyfla_app1 && within 30 answered_by 123; }
+address_of() { docker inspect -f '{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}' "$1"; }
+# Docker hands out the lowest free address: who starts first gets what the other one had.
+swap_addresses() {
+  local first second before after
+  before="$(address_of pyfla_app1) $(address_of pyfla_app2)"
+  if [ "$(tr ' ' '\n' <<<"$before" | sort -V | head -n1)" = "$(address_of pyfla_app1)" ]; then first=pyfla_app2 second=pyfla_app1
+  else first=pyfla_app1 second=pyfla_app2; fi
+  docker stop -t 1 "$first" && docker stop -t 1 "$second" && docker start "$first" && docker start "$second" || return 1
+  after="$(address_of pyfla_app1) $(address_of pyfla_app2)"
+  echo "before: $before; after: $after"
+  [ "$before" != "$after" ] && within 30 answered_by 123
+}
+
+begins() {
+  rm -f "$work/stop"
+  : >"$work/load"
+  local client
+  for client in 1 2; do
+    while [ ! -e "$work/stop" ]; do
+      curl -s --max-time 20 -o "$work/body$client" -w "%{http_code} %{time_total} " "$url" >"$work/line$client" || true
+      echo "$(cat "$work/line$client") $(head -c 80 "$work/body$client")" >>"$work/load"
+    done &
+  done
+}
+load_goes_on() {
+  local target=$(($(wc -l <"$work/load") + $1))
+  within 60 load_reaches "$target"
+}
+load_reaches() { [ "$(wc -l <"$work/load")" -ge "$1" ]; }
+load_ends() {
+  touch "$work/stop"
+  wait
+}
+load_had_no_failure() {
+  local bad slowest
+  bad=$(grep -cvE '^200 [0-9.]+ +Web Application \[[123]\]$' "$work/load" || true)
+  slowest=$(cut -d' ' -f2 "$work/load" | sort -n | tail -n1)
+  echo "$(wc -l <"$work/load") requests, $bad failed, the slowest took ${slowest}s" | tee "$work/summary"
+  grep -vE '^200 [0-9.]+ +Web Application' "$work/load" | head -n 5 || true
+  [ "$bad" -eq 0 ] && load_reaches 20
+}
+# costs_no_get CLAIM COMMAND...: under load; the command ends when what it does has had its effect.
+costs_no_get() {
+  local claim=$1 ok=yes began=$SECONDS
+  shift
+  load_begins
+  load_goes_on 10 || ok=
+  "$@" >"$work/event" 2>&1 || ok=
+  load_goes_on 10 || ok=
+  load_ends
+  check "$claim" test -n "$ok"
+  [ -n "$ok" ] || tail -n 20 "$work/event" | sed 's/^/      /'
+  began=$SECONDS
   check "… and cost no GET" load_had_no_failure
   sed 's/^/      /' "$work/summary"
 }
