@@ -9,7 +9,7 @@ set -euo pipefail
 declare -A image=([debian]=debian:bookworm-slim [python]=python:3-slim [rust]=rust:1-slim-bookworm)
 
 present() { docker image inspect "$1" >/dev/null 2>&1; }
-pulled() { timeout 300 docker pull -q "$1" >/dev/null 2>&1; }
+pulled() { timeout 180 docker pull -q "$1" >/dev/null 2>&1; }
 
 missing=()
 for name in "${@:-python rust}"; do
