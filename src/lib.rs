@@ -1,6 +1,7 @@
 //! weir: a health-aware reverse proxy and load balancer. `docs/ARCHITECTURE.md` is the map.
 
 pub mod admin;
+pub mod app;
 pub mod balancer;
 pub mod cli;
 pub mod clock;
@@ -10,8 +11,10 @@ pub mod demo;
 pub mod health;
 pub mod http1;
 pub mod id;
+pub mod mailbox;
 pub mod net;
 pub mod probe;
 pub mod proxy;
+pub mod shutdown;
 pub mod telemetry;
 pub mod topology;

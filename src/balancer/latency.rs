@@ -1,5 +1,10 @@
 //! How fast does a peer answer? (nginx: `ngx_http_upstream_least_time_module.c`)
 
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+
 /// Which time `least_time` compares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Measure {
@@ -9,6 +14,410 @@ pub enum Measure {
     LastByte,
 }
 
-/// The moving averages of one peer, shared by all workers.
+/// The moving averages of one peer, shared by all workers. Every request is announced by [`picked`](Latency::picked)
+/// and ends exactly once, by [`finished`](Latency::finished) or [`failed`](Latency::failed).
 #[derive(Debug, Default)]
-pub struct Latency {}
+pub struct Latency {
+    header: Average,
+    last_byte: Average,
+    /// Requests without a head yet.
+    waiting: Ages,
+    /// Requests that are not complete.
+    open: Ages,
+    last_picked: AtomicU64,
+    /// The averages are old: the next request's times count for most.
+    doubted: AtomicBool,
+}
+
+/// One request at one peer, from the pick on; the lease keeps it.
+#[derive(Debug)]
+#[must_use = "a request that was announced must end"]
+pub struct Timing {
+    began: Timestamp,
+    head_seen: bool,
+    share: Share,
+}
+
+impl Timing {
+    /// When the peer was picked.
+    pub fn began(&self) -> Timestamp {
+        self.began
+    }
+
+    /// Whether the head of the answer has come.
+    pub fn head_seen(&self) -> bool {
+        self.head_seen
+    }
+}
+
+/// The least that a failed attempt counts for: a connection that is refused at once is not fast.
+const FAILURE: Duration = Duration::from_secs(1);
+
+impl Latency {
+    /// A request was given to the peer.
+    pub fn picked(&self, now: Timestamp) -> Timing {
+        self.waiting.enter(now);
+        self.open.enter(now);
+        self.last_picked.fetch_max(now.as_micros(), Relaxed);
+        let doubted = self.doubted.load(Relaxed) && self.doubted.swap(false, Relaxed);
+        Timing { began: now, head_seen: false, share: if doubted { Share::Most } else { Share::Twentieth } }
+    }
+
+    /// The head of the answer came, and is one to pass on (not one that counts as a failure). Later calls for the
+    /// same request do nothing.
+    pub fn header(&self, timing: &mut Timing, now: Timestamp) {
+        if !timing.head_seen {
+            timing.head_seen = true;
+            self.waiting.leave(timing.began);
+            self.header.add(now.since(timing.began), timing.share);
+        }
+    }
+
+    /// The request is over and nobody failed: the answer is complete, or the client left. Without a head it says
+    /// nothing about the peer; with one it counts, as in nginx.
+    pub fn finished(&self, timing: Timing, now: Timestamp) {
+        if timing.head_seen {
+            self.last_byte.add(now.since(timing.began), timing.share);
+        }
+        self.leave(&timing);
+    }
+
+    /// The peer failed. Counts as slow: at least a second, and at least twice what is usual for the peer.
+    /// (nginx leaves failures out, so that a peer that fails fast looks fast.)
+    pub fn failed(&self, timing: Timing, now: Timestamp) {
+        let elapsed = now.since(timing.began).max(FAILURE);
+        let slow = |average: &Average| elapsed.max(average.exact().unwrap_or_default() * 2);
+        self.last_byte.add(slow(&self.last_byte), timing.share);
+        if !timing.head_seen {
+            self.header.add(slow(&self.header), timing.share);
+        }
+        self.leave(&timing);
+    }
+
+    /// The moving average over the peer's requests; `None` before the first.
+    pub fn average(&self, measure: Measure) -> Option<Duration> {
+        self.of(measure).exact()
+    }
+
+    /// When the peer was picked last; `None`: never.
+    pub fn last_picked(&self) -> Option<Timestamp> {
+        Some(Timestamp::micros(self.last_picked.load(Relaxed))).filter(|at| *at != Timestamp::ZERO)
+    }
+
+    /// Lets the next request's times count three quarters, since the averages are old.
+    pub(super) fn doubt(&self) {
+        self.doubted.store(true, Relaxed);
+    }
+
+    /// What to expect of the peer by its averages, which fade when it is not used. (nginx: `rt >>= idle / (fail_timeout + 1)`.)
+    pub(super) fn expectation(&self, measure: Measure, fail_timeout: Duration, now: Timestamp) -> Expectation {
+        let (millis, micros) = self.of(measure).load();
+        let idle = self.last_picked().map_or(Duration::ZERO, |last| now.since(last));
+        let fade = if idle > fail_timeout { (idle.as_secs() / (fail_timeout.as_secs() + 1)).min(31) as u32 } else { 0 };
+        Expectation { millis: u64::from(millis >> fade), micros: u64::from(micros >> fade) }
+    }
+
+    /// Requests that have no head yet.
+    pub(super) fn waiting(&self) -> u64 {
+        self.waiting.count()
+    }
+
+    /// A pick considers the peer: the age of its unfinished requests goes into their moving average.
+    pub(super) fn observe_unfinished(&self, measure: Measure, now: Timestamp) {
+        self.ages(measure).observe(now);
+    }
+
+    /// For how many milliseconds the unfinished requests have been waiting: a moving average over what was observed.
+    /// `None` if there are none. (nginx: `inflight_time`.)
+    pub(super) fn unfinished(&self, measure: Measure) -> Option<u64> {
+        let ages = self.ages(measure);
+        (ages.count() > 0).then(|| u64::from(ages.average.load(Relaxed)))
+    }
+
+    fn ages(&self, measure: Measure) -> &Ages {
+        match measure {
+            Measure::Header => &self.waiting,
+            Measure::LastByte => &self.open,
+        }
+    }
+
+    fn of(&self, measure: Measure) -> &Average {
+        match measure {
+            Measure::Header => &self.header,
+            Measure::LastByte => &self.last_byte,
+        }
+    }
+
+    fn leave(&self, timing: &Timing) {
+        if !timing.head_seen {
+            self.waiting.leave(timing.began);
+        }
+        self.open.leave(timing.began);
+    }
+}
+
+/// A peer's time by its averages; zeros without data.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Expectation {
+    /// As nginx computes it, in whole milliseconds.
+    pub millis: u64,
+    /// The same average without nginx's rounding.
+    pub micros: u64,
+}
+
+/// nginx's steps of 20 ms: 0…19 is 20, 20…39 is 40; from 5 s on all are the same.
+pub(super) fn bucket(millis: u64) -> u64 {
+    if millis > 5000 { 5000 } else { millis + 20 - millis % 20 }
+}
+
+/// How much a new time counts in an average.
+#[derive(Clone, Copy, Debug)]
+enum Share {
+    Twentieth,
+    /// Three quarters.
+    Most,
+}
+
+impl Share {
+    /// `old` moved towards `new`, rounded to the nearest. (nginx: `floor(0.5 + 0.05 * new + 0.95 * old)`.)
+    fn mix(self, old: u64, new: u64) -> u64 {
+        match self {
+            Share::Twentieth => (new + 19 * old + 10) / 20,
+            Share::Most => (3 * new + old + 2) / 4,
+        }
+    }
+}
+
+/// A moving average, twice in one word: nginx's in whole milliseconds (upper half), and one in microseconds. nginx's
+/// rounding makes an average stand still unless a time differs by 10 ms, so equal peers may look different for ever;
+/// the finer one tells that they are equal. The word 0 is "no data".
+#[derive(Debug, Default)]
+struct Average(AtomicU64);
+
+impl Average {
+    fn add(&self, time: Duration, share: Share) {
+        let new_micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).min(u64::from(u32::MAX));
+        let new_millis = new_micros / 1000;
+        let mut word = self.0.load(Relaxed);
+        loop {
+            let (millis, micros) = (word >> 32, word & u64::from(u32::MAX));
+            let millis = if millis == 0 { new_millis } else { share.mix(millis, new_millis) };
+            let micros = if micros == 0 { new_micros } else { share.mix(micros, new_micros) };
+            match self.0.compare_exchange_weak(word, millis << 32 | micros.max(1), Relaxed, Relaxed) {
+                Ok(_) => return,
+                Err(seen) => word = seen,
+            }
+        }
+    }
+
+    fn load(&self) -> (u32, u32) {
+        let word = self.0.load(Relaxed);
+        ((word >> 32) as u32, word as u32)
+    }
+
+    fn exact(&self) -> Option<Duration> {
+        let (_, micros) = self.load();
+        (micros > 0).then(|| Duration::from_micros(u64::from(micros)))
+    }
+}
+
+/// How old the unfinished requests are, together. One word, so that no reader sees half a change: the sum of the
+/// times at which they began (ms, modulo 2^40) above their number (24 bits). nginx's `reqs`, `last` and `changed` say
+/// the same.
+#[derive(Debug, Default)]
+struct Ages {
+    word: AtomicU64,
+    /// nginx's `time`.
+    average: AtomicU32,
+}
+
+impl Ages {
+    const COUNT_BITS: u32 = 24;
+    const SUM_BITS: u32 = 40;
+
+    fn enter(&self, began: Timestamp) {
+        self.word.fetch_add(Self::entry(began), Relaxed);
+    }
+
+    fn leave(&self, began: Timestamp) {
+        self.word.fetch_sub(Self::entry(began), Relaxed);
+    }
+
+    /// What falls off the top of the sum does not matter modulo 2^40.
+    fn entry(began: Timestamp) -> u64 {
+        began.as_millis() << Self::COUNT_BITS | 1
+    }
+
+    fn mean(&self, now: Timestamp) -> Option<u64> {
+        let word = self.word.load(Relaxed);
+        let count = word & ((1 << Self::COUNT_BITS) - 1);
+        let began = word >> Self::COUNT_BITS;
+        let total = count.wrapping_mul(now.as_millis()).wrapping_sub(began) & ((1 << Self::SUM_BITS) - 1);
+        // A request that another thread began after this one's `now` makes the total negative: its top bit is set.
+        let total = if total >> (Self::SUM_BITS - 1) == 0 { total } else { 0 };
+        (count > 0).then(|| total / count)
+    }
+
+    fn count(&self) -> u64 {
+        self.word.load(Relaxed) & ((1 << Self::COUNT_BITS) - 1)
+    }
+
+    fn observe(&self, now: Timestamp) {
+        let Some(mean) = self.mean(now) else { return };
+        let old = u64::from(self.average.load(Relaxed));
+        let new = if old == 0 { mean } else { Share::Twentieth.mix(old, mean) };
+        // Two concurrent picks may overwrite each other's step; each is as good as the other.
+        self.average.store(new.min(u64::from(u32::MAX)) as u32, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::millis(1_000 + millis)
+    }
+
+    fn serve(latency: &Latency, began: u64, took: u64) {
+        let mut timing = latency.picked(at(began));
+        latency.header(&mut timing, at(began + took));
+        latency.finished(timing, at(began + took));
+    }
+
+    fn millis(latency: &Latency, measure: Measure) -> u64 {
+        latency.expectation(measure, Duration::from_secs(10), at(0)).millis
+    }
+
+    #[test]
+    fn averages_move_as_nginx_rounds_them() {
+        let latency = Latency::default();
+        let seen: Vec<u64> = [100, 200, 200, 200, 0]
+            .into_iter()
+            .map(|took| {
+                serve(&latency, 0, took);
+                millis(&latency, Measure::LastByte)
+            })
+            .collect();
+        assert_eq!(seen, [100, 105, 110, 115, 109]);
+        assert_eq!(millis(&latency, Measure::Header), 109);
+    }
+
+    #[test]
+    fn times_fall_into_steps_of_20_ms_up_to_5_s() {
+        let table = [(0, 20), (19, 20), (20, 40), (25, 40), (39, 40), (4999, 5000), (5000, 5020), (5001, 5000)];
+        for (time, step) in table {
+            assert_eq!(bucket(time), step, "{time} ms");
+        }
+    }
+
+    #[test]
+    fn no_request_no_average() {
+        assert_eq!(Latency::default().average(Measure::Header), None);
+        assert_eq!(Latency::default().last_picked(), None);
+    }
+
+    #[test]
+    fn an_answer_within_the_same_microsecond_is_an_average_too() {
+        let latency = Latency::default();
+        serve(&latency, 0, 0);
+        assert_eq!(latency.average(Measure::LastByte), Some(Duration::from_micros(1)));
+    }
+
+    #[test]
+    fn header_and_last_byte_are_averaged_apart() {
+        let latency = Latency::default();
+        let mut timing = latency.picked(at(0));
+        latency.header(&mut timing, at(5));
+        latency.header(&mut timing, at(50));
+        latency.finished(timing, at(80));
+        assert_eq!(latency.average(Measure::Header), Some(Duration::from_millis(5)));
+        assert_eq!(latency.average(Measure::LastByte), Some(Duration::from_millis(80)));
+    }
+
+    #[test]
+    fn a_client_that_leaves_counts_only_after_the_head() {
+        let latency = Latency::default();
+        let timing = latency.picked(at(0));
+        latency.finished(timing, at(700));
+        assert_eq!(latency.average(Measure::LastByte), None);
+
+        let mut timing = latency.picked(at(0));
+        latency.header(&mut timing, at(10));
+        latency.finished(timing, at(30));
+        assert_eq!(latency.average(Measure::LastByte), Some(Duration::from_millis(30)));
+    }
+
+    #[test]
+    fn failing_fast_is_slow() {
+        let latency = Latency::default();
+        let timing = latency.picked(at(0));
+        latency.failed(timing, at(1));
+        assert_eq!(latency.average(Measure::Header), Some(FAILURE));
+
+        let slow = Latency::default();
+        serve(&slow, 0, 3_000);
+        let timing = slow.picked(at(0));
+        slow.failed(timing, at(1));
+        assert_eq!(slow.average(Measure::LastByte), Some(Duration::from_millis(3_150)), "twice the usual 3 s");
+    }
+
+    #[test]
+    fn averages_of_an_unused_peer_fade() {
+        let latency = Latency::default();
+        serve(&latency, 0, 800);
+        let after =
+            |secs: u64| latency.expectation(Measure::LastByte, Duration::from_secs(10), at(secs * 1_000)).millis;
+        assert_eq!([10, 11, 21, 22, 33].map(after), [800, 400, 400, 200, 100]);
+    }
+
+    #[test]
+    fn after_a_doubt_one_request_counts_three_quarters() {
+        let latency = Latency::default();
+        serve(&latency, 0, 400);
+        latency.doubt();
+        serve(&latency, 0, 20);
+        assert_eq!(millis(&latency, Measure::LastByte), 115);
+        serve(&latency, 0, 20);
+        assert_eq!(millis(&latency, Measure::LastByte), 110);
+    }
+
+    #[test]
+    fn unfinished_requests_grow_old() {
+        let latency = Latency::default();
+        let mut first = latency.picked(at(0));
+        let second = latency.picked(at(60));
+        assert_eq!(latency.waiting.mean(at(100)), Some((100 + 40) / 2));
+        latency.header(&mut first, at(100));
+        assert_eq!(latency.waiting.mean(at(100)), Some(40));
+        assert_eq!(latency.open.mean(at(100)), Some(70));
+        latency.failed(second, at(100));
+        latency.finished(first, at(100));
+        assert_eq!(latency.waiting.mean(at(100)), None);
+        assert_eq!(latency.open.mean(at(100)), None);
+    }
+
+    #[test]
+    fn the_age_of_unfinished_requests_is_itself_averaged() {
+        let latency = Latency::default();
+        let mut timing = latency.picked(at(0));
+        latency.observe_unfinished(Measure::Header, at(100));
+        assert_eq!(latency.unfinished(Measure::Header), Some(100));
+        latency.observe_unfinished(Measure::Header, at(200));
+        assert_eq!(latency.unfinished(Measure::Header), Some(105));
+        latency.header(&mut timing, at(300));
+        assert_eq!(latency.unfinished(Measure::Header), None);
+        latency.finished(timing, at(300));
+    }
+
+    #[test]
+    fn ages_stay_right_when_the_sum_overflows_and_when_clocks_disagree() {
+        let ages = Ages::default();
+        let late = Timestamp::millis(1 << 39);
+        for _ in 0..5 {
+            ages.enter(late);
+        }
+        assert_eq!(ages.mean(late + Duration::from_millis(7)), Some(7));
+        assert_eq!(ages.mean(late - Duration::from_millis(3)), Some(0), "begun in this thread's future");
+    }
+}

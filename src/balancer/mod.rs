@@ -3,11 +3,26 @@
 //! An algorithm sees the peers of *one tier* (primaries, or backups) by index, in the order of the configuration,
 //! through [`Candidates`]. It never hears of health, backup, retries or configuration.
 
+use std::time::Duration;
+
 use crate::clock::Timestamp;
 
+mod cycle;
+mod hash;
+mod ip_hash;
+mod ketama;
 mod latency;
+mod least_conn;
+mod least_time;
+mod random;
+mod round_robin;
+mod shares;
+mod smooth;
+#[cfg(test)]
+mod testing;
 
-pub use latency::{Latency, Measure};
+pub use ip_hash::{IpHashKey, ip_hash_key};
+pub use latency::{Latency, Measure, Timing};
 
 /// What an algorithm may ask about the peers of the tier on offer.
 pub trait Candidates {
@@ -35,8 +50,20 @@ pub trait Balancer: Send + Sync {
     fn pick(&self, peers: &dyn Candidates, key: &[u8]) -> Option<usize>;
 
     /// Told after peers of the tier became available or unavailable (never on the success path). Here `eligible`
-    /// says only who takes part: nobody was tried, room is ignored.
+    /// says only who takes part: nobody was tried, room is ignored. To be called once after [`build`], too. It asks
+    /// `eligible` anew for every peer, so of two concurrent calls the later one sees what both have to tell.
     fn availability_changed(&self, _peers: &dyn Candidates) {}
+
+    /// Who had the last turn of a rotation; `None` for an algorithm without one. With [`resume_after`], a group that is
+    /// built anew (a reload, DNS) goes on where it was.
+    ///
+    /// [`resume_after`]: Balancer::resume_after
+    fn last_turn(&self) -> Option<usize> {
+        None
+    }
+
+    /// Goes on with the rotation after peer `i`'s turn.
+    fn resume_after(&self, _i: usize) {}
 
     /// Whether the key decides. If so, a trial of an unavailable peer waits for a request whose key leads to it.
     fn keyed(&self) -> bool {
@@ -88,4 +115,89 @@ pub struct Member<'a> {
     pub weight: u32,
     /// What stands for it on the consistent-hash ring: the literal as written, or `ip:port` for a peer found by name.
     pub ring_text: &'a str,
+    /// `fail_timeout`: after this long without a request, `least_time` looks again.
+    pub fail_timeout: Duration,
+}
+
+/// The algorithm of `method` over the peers of one tier. `seed` determines the draws of `random`; the others are
+/// deterministic by nature.
+pub fn build(method: &Method, members: &[Member<'_>], seed: u64) -> Box<dyn Balancer> {
+    match method {
+        Method::RoundRobin => Box::new(round_robin::RoundRobin::new(members)),
+        Method::LeastConn => Box::new(least_conn::LeastConn::new(members)),
+        Method::IpHash => Box::new(ip_hash::IpHash::new(members)),
+        Method::Hash { consistent: false } => Box::new(hash::Hash::new(members)),
+        Method::Hash { consistent: true } => Box::new(ketama::Ketama::new(members)),
+        Method::LeastTime { measure, inflight } => Box::new(least_time::LeastTime::new(members, *measure, *inflight)),
+        Method::Random { two } => Box::new(random::Random::new(members, *two, seed)),
+    }
+}
+
+/// How many candidates of a key, or draws, are turned down before round robin decides. (nginx: `tries > 20`.)
+const MAX_REJECTIONS: usize = 20;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::testing::Tier;
+    use super::*;
+
+    fn methods() -> impl Strategy<Value = Method> {
+        let measure = || prop_oneof![Just(Measure::Header), Just(Measure::LastByte)];
+        let two = prop_oneof![Just(Two::LeastConn), measure().prop_map(Two::LeastTime)];
+        prop_oneof![
+            Just(Method::RoundRobin),
+            Just(Method::LeastConn),
+            Just(Method::IpHash),
+            any::<bool>().prop_map(|consistent| Method::Hash { consistent }),
+            (measure(), any::<bool>()).prop_map(|(measure, inflight)| Method::LeastTime { measure, inflight }),
+            prop::option::of(two).prop_map(|two| Method::Random { two }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_pick_is_eligible_and_nobody_is_picked_only_if_nobody_is_eligible(
+            method in methods(),
+            peers in prop::collection::vec((1u32..50, any::<bool>(), 0..=FULL, 0u32..5, any::<bool>()), 0..12),
+            keys in prop::collection::vec("[a-z]{0,3}", 1..8),
+        ) {
+            let mut tier = Tier::weights(&peers.iter().map(|(weight, ..)| *weight).collect::<Vec<_>>());
+            for (peer, (_, eligible, ramp, in_flight, _)) in tier.peers.iter_mut().zip(&peers) {
+                (peer.eligible, peer.ramp, peer.in_flight) = (*eligible, *ramp, *in_flight);
+            }
+            let balancer = tier.build(method);
+            balancer.availability_changed(&tier);
+            // Some change their mind without anybody being told: tried, full, or just failed.
+            for (peer, (.., fickle)) in tier.peers.iter_mut().zip(&peers) {
+                peer.eligible ^= fickle;
+            }
+            let somebody = tier.peers.iter().any(|peer| peer.eligible);
+            for key in &keys {
+                match balancer.pick(&tier, key.as_bytes()) {
+                    Some(picked) => prop_assert!(tier.peers[picked].eligible),
+                    None => prop_assert!(!somebody),
+                }
+            }
+        }
+
+        #[test]
+        fn equal_members_and_seeds_make_equal_picks(method in methods(), weights in prop::collection::vec(1u32..9, 1..6)) {
+            let tier = Tier::weights(&weights);
+            let (one, other) = (tier.build(method.clone()), tier.build(method));
+            prop_assert_eq!(tier.picks(&*one, 20), tier.picks(&*other, 20));
+        }
+    }
+
+    #[test]
+    fn a_key_decides_for_the_hashes_only() {
+        let keyed = |method| build(&method, &[], 0).keyed();
+        assert!(
+            keyed(Method::IpHash)
+                && keyed(Method::Hash { consistent: true })
+                && keyed(Method::Hash { consistent: false })
+        );
+        assert!(!keyed(Method::RoundRobin) && !keyed(Method::LeastConn) && !keyed(Method::Random { two: None }));
+    }
 }

@@ -1,6 +1,86 @@
 //! What did the user ask for? `upstream.toml` → written (with spans) → [`Config`], or every mistake at once.
 
-pub mod model;
-pub mod template;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 
+mod address;
+mod balance;
+mod decode;
+pub mod diagnostic;
+pub mod directives;
+pub mod env;
+pub mod model;
+pub mod reference;
+mod suggest;
+mod syntax;
+pub mod template;
+pub mod units;
+mod written;
+
+pub use diagnostic::{Diagnostic, Diagnostics};
+pub use env::Env;
 pub use model::Config;
+
+/// A file that was understood.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What it says.
+    pub config: Config,
+    /// What is allowed and probably not meant. Often empty.
+    pub warnings: Diagnostics,
+}
+
+/// The largest file that is read, in bytes: somebody's log or disk image is refused, not parsed.
+const MAX_FILE: u64 = 16 << 20;
+
+/// Where `run` and `check` look when neither `-c` nor `WEIR_CONFIG` says where.
+pub const SEARCHED: [&str; 2] = ["./upstream.toml", "/etc/weir/upstream.toml"];
+
+/// Reads and checks a file. `Err` holds every mistake in it, or why it cannot be read.
+pub fn load(path: &Path, env: &Env) -> Result<Loaded, Diagnostics> {
+    let name = path.display().to_string();
+    match read(path) {
+        Ok(text) => parse(&name, &text, env),
+        Err(error) => {
+            let mistake = Diagnostic::error(format!("the configuration cannot be read: {error}"));
+            Err(Diagnostics::new(&name, "", vec![mistake]))
+        }
+    }
+}
+
+/// Checks the text of a file; `name` is what diagnostics call it.
+pub fn parse(name: &str, text: &str, env: &Env) -> Result<Loaded, Diagnostics> {
+    let (config, mut found) = decode::decode(text, env);
+    found.sort_by_key(|diagnostic| diagnostic.position());
+    if found.iter().any(Diagnostic::is_error) {
+        return Err(Diagnostics::new(name, text, found));
+    }
+    Ok(Loaded { config, warnings: Diagnostics::new(name, text, found) })
+}
+
+/// Which file to use: the one named on the command line (`-c`), the one `WEIR_CONFIG` names, else the first of
+/// [`SEARCHED`] that exists. `Err` says where it looked.
+pub fn find(named: Option<&Path>, env: &Env) -> Result<PathBuf, Diagnostics> {
+    if let Some(path) = named {
+        return Ok(path.to_owned());
+    }
+    if let Some(path) = env.get("WEIR_CONFIG").filter(|path| !path.is_empty()) {
+        return Ok(PathBuf::from(path));
+    }
+    if let Some(path) = SEARCHED.iter().map(Path::new).find(|path| path.exists()) {
+        return Ok(path.to_owned());
+    }
+    let mistake = Diagnostic::error(format!("no configuration: neither {} nor {} exists", SEARCHED[0], SEARCHED[1]))
+        .help("name a file: `-c upstream.toml`, or set WEIR_CONFIG")
+        .help("to see weir at work without any file: `weir demo`");
+    Err(Diagnostics::new("", "", vec![mistake]))
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    if File::open(path)?.take(MAX_FILE + 1).read_to_string(&mut text)? as u64 > MAX_FILE {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 16 MiB"));
+    }
+    Ok(text)
+}

@@ -154,7 +154,7 @@ pub struct UpstreamServer {
 }
 
 /// Where a server is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Address {
     /// A literal address.
     Ip(SocketAddr),
@@ -287,7 +287,7 @@ pub struct Listen {
 }
 
 /// One `server_name`, lower case.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ServerName {
     /// `example.com`.
     Exact(String),
@@ -310,10 +310,12 @@ pub struct Location {
     pub proxy_host: Arc<str>,
     /// `proxy_*` after inheritance.
     pub proxy: ProxySettings,
+    /// `add_header`: fields put on answers, name (as written) and value; those with an empty value are left out.
+    pub add_header: Vec<(String, Template)>,
 }
 
 /// `path` of a location.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum PathMatch {
     /// `"/x/"`: the longest prefix wins.
     Prefix(String),
@@ -328,9 +330,9 @@ pub struct ClientLimits {
     pub max_body_size: u64,
     /// `client_body_buffer_size`: gathered before a peer is chosen, and kept for a retry.
     pub body_buffer_size: usize,
-    /// `client_header_buffer_size`… the whole head of a request; larger: 431.
+    /// `client_max_header_size`: the whole head of a request, in bytes; larger: 431.
     pub max_head_size: usize,
-    /// Longest request target; larger: 414.
+    /// `client_max_uri_size`: the request target, in bytes; larger: 414.
     pub max_target_size: usize,
     /// `client_header_timeout`: from a request's first byte to its whole head.
     pub header_timeout: Duration,
@@ -361,7 +363,9 @@ pub struct ProxySettings {
     pub next_upstream_timeout: Duration,
     /// `proxy_set_header`: name and value; an empty value removes the field.
     pub set_header: Vec<(String, Template)>,
-    /// `proxy_max_response_head_size`… largest head of an answer.
+    /// `proxy_hide_header`: fields of the backend's answer that are not passed on, lower case.
+    pub hide_header: Vec<String>,
+    /// `proxy_max_response_header_size`: largest head of an answer, in bytes; larger: 502.
     pub max_response_head: usize,
     /// `tunnel_timeout`: idle time of an upgraded connection.
     pub tunnel_timeout: Duration,

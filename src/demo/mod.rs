@@ -1,1 +1,3 @@
 //! The embedded applications of `weir demo`.
+
+pub mod backend;

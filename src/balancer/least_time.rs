@@ -1,0 +1,376 @@
+//! Who will answer soonest? (nginx: `ngx_http_upstream_least_time_module.c`)
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use super::latency::{Expectation, bucket};
+use super::least_conn::{Load, least};
+use super::smooth::{Smooth, scaled};
+use super::{Balancer, Candidates, Measure, Member};
+use crate::clock::Timestamp;
+
+/// The lowest expected time per weight, where the expected time is the average, in steps of 20 ms, times the requests
+/// the peer would then have. Those that are level take turns.
+///
+/// Three things are weir's own, so that nobody starves by bad luck: peers that are nearly as fast as the fastest count
+/// as equally fast (else 19 ms get everything and 20 ms nothing); a peer that was not used for `fail_timeout` gets one
+/// request; so does, after a while of being passed over, one that seems a little slower. The answer to such a request
+/// counts three quarters in the average, for what was known is old.
+#[derive(Debug)]
+pub(super) struct LeastTime {
+    measure: Measure,
+    inflight: bool,
+    members: Box<[Seen]>,
+    picks: AtomicU64,
+    /// When the first was, in µs.
+    first_pick: AtomicU64,
+    turns: Smooth,
+}
+
+/// What is remembered of a peer between picks.
+#[derive(Debug)]
+struct Seen {
+    weight: u32,
+    fail_timeout: Duration,
+    /// The number of the pick that chose it last.
+    last_pick: AtomicU64,
+    /// When it last got a request for not having had any, in µs.
+    last_look: AtomicU64,
+}
+
+impl LeastTime {
+    pub(super) fn new(members: &[Member<'_>], measure: Measure, inflight: bool) -> LeastTime {
+        let seen = |member: &Member<'_>| Seen {
+            weight: member.weight,
+            fail_timeout: member.fail_timeout,
+            last_pick: AtomicU64::new(0),
+            last_look: AtomicU64::new(0),
+        };
+        LeastTime {
+            measure,
+            inflight,
+            members: members.iter().map(seen).collect(),
+            picks: AtomicU64::new(0),
+            first_pick: AtomicU64::new(u64::MAX),
+            turns: Smooth::new(members.len()),
+        }
+    }
+
+    /// What the averages say. Asked anew wherever it is needed: a list of them would have to be allocated.
+    fn expectation(&self, peer: usize, peers: &dyn Candidates) -> Expectation {
+        peers.latency(peer).expectation(self.measure, self.members[peer].fail_timeout, peers.now())
+    }
+
+    /// An idle peer whose averages are too old to go by, if it is its turn to be looked at.
+    fn to_look_at(&self, fastest: Expectation, peers: &dyn Candidates) -> Option<usize> {
+        let count = self.members.len() as u64;
+        let pick = self.picks.load(Relaxed);
+        let patience = count * if pick < count * NEW { PICKS_BETWEEN_LOOKS_WHEN_NEW } else { PICKS_BETWEEN_LOOKS };
+        let first_pick = Timestamp::micros(self.first_pick.load(Relaxed));
+        let due = |peer: &usize| {
+            let latency = peers.latency(*peer);
+            if !peers.eligible(*peer) || latency.waiting() > 0 {
+                return false;
+            }
+            let seen = &self.members[*peer];
+            let last = latency.last_picked().unwrap_or(first_pick);
+            let idle = peers.now().since(last.max(Timestamp::micros(seen.last_look.load(Relaxed))));
+            let passed_over = pick.saturating_sub(seen.last_pick.load(Relaxed));
+            idle >= seen.fail_timeout
+                || passed_over > patience && self.expectation(*peer, peers).micros <= fastest.micros + CHEAP_LOOK
+        };
+        let peer = (0..self.members.len()).filter(due).min_by_key(|peer| peers.latency(*peer).last_picked())?;
+        self.claim_look(peer, peers).then_some(peer)
+    }
+
+    /// Of several workers that notice at once, one.
+    fn claim_look(&self, peer: usize, peers: &dyn Candidates) -> bool {
+        let last_look = &self.members[peer].last_look;
+        let before = last_look.load(Relaxed);
+        let now = peers.now().as_micros();
+        let claimed = before < now && last_look.compare_exchange(before, now, Relaxed, Relaxed).is_ok();
+        if claimed {
+            peers.latency(peer).doubt();
+        }
+        claimed
+    }
+
+    fn load(&self, peer: usize, fastest: Expectation, peers: &dyn Candidates) -> Load {
+        let expected = self.expectation(peer, peers);
+        let level = expected.micros <= fastest.micros + (fastest.micros / 4).max(NEARLY);
+        let mut millis = if level { fastest.millis } else { expected.millis };
+        if self.inflight {
+            millis = millis.max(peers.latency(peer).unfinished(self.measure).unwrap_or(0));
+        }
+        Load {
+            cost: bucket(millis) * (1 + u64::from(peers.in_flight(peer))),
+            weight: scaled(self.members[peer].weight, peers.ramp(peer)),
+        }
+    }
+}
+
+/// In µs: what is this much slower than the fastest, or a quarter, is as fast.
+const NEARLY: u64 = 5_000;
+
+/// In µs: how much slower than the fastest a peer may seem, and still be looked at for being passed over.
+const CHEAP_LOOK: u64 = 100_000;
+
+/// Per peer: how many picks pass one over before it is looked at.
+const PICKS_BETWEEN_LOOKS: u64 = 8;
+
+/// Per peer: for how many picks little is known of anybody. An application's first answer is often its slowest.
+const NEW: u64 = 32;
+
+/// [`PICKS_BETWEEN_LOOKS`] until then.
+const PICKS_BETWEEN_LOOKS_WHEN_NEW: u64 = 2;
+
+impl Balancer for LeastTime {
+    fn pick(&self, peers: &dyn Candidates, _key: &[u8]) -> Option<usize> {
+        let count = self.members.len();
+        let eligible = (0..count).filter(|peer| peers.eligible(*peer));
+        let consider = |peer| {
+            if self.inflight {
+                peers.latency(peer).observe_unfinished(self.measure, peers.now());
+            }
+            self.expectation(peer, peers)
+        };
+        let fastest = eligible.map(consider).min_by_key(|expected| expected.micros)?;
+        let peer = self
+            .to_look_at(fastest, peers)
+            .or_else(|| least(&self.turns, count, peers, |peer| self.load(peer, fastest, peers)))?;
+        let pick = self.picks.fetch_add(1, Relaxed) + 1;
+        if pick == 1 {
+            self.first_pick.store(peers.now().as_micros(), Relaxed);
+        }
+        self.members[peer].last_pick.store(pick, Relaxed);
+        Some(peer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{FAIL_TIMEOUT, Tier, name};
+    use super::super::{FULL, Method};
+    use super::*;
+
+    const LAST_BYTE: Method = Method::LeastTime { measure: Measure::LastByte, inflight: false };
+    const INFLIGHT: Method = Method::LeastTime { measure: Measure::Header, inflight: true };
+
+    fn millis(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    /// One answer of that time ago, for each peer that has one.
+    fn after(averages: &[u64]) -> Tier {
+        let mut tier = Tier::weights(&vec![1; averages.len()]);
+        for (peer, average) in tier.peers.iter().zip(averages).filter(|(_, average)| **average > 0) {
+            let mut timing = peer.latency.picked(tier.now);
+            peer.latency.header(&mut timing, tier.now + millis(*average));
+            peer.latency.finished(timing, tier.now + millis(*average));
+        }
+        tier.now = tier.now + millis(averages.iter().copied().max().unwrap_or(0));
+        tier
+    }
+
+    #[test]
+    fn the_faster_peer_is_picked() {
+        let tier = after(&[250, 40, 90]);
+        assert_eq!(tier.picks(&*tier.build(LAST_BYTE), 5), "bbbbb");
+    }
+
+    #[test]
+    fn steps_of_20_ms_times_the_requests_are_compared() {
+        // a: 40 * 1, b: 20 * 2; level, so they take turns.
+        let mut tier = after(&[25, 10]);
+        tier.peers[1].in_flight = 1;
+        assert_eq!(tier.picks(&*tier.build(LAST_BYTE), 4), "abab");
+        // c: 20 * 1.
+        let mut tier = after(&[25, 10, 3]);
+        tier.peers[1].in_flight = 1;
+        assert_eq!(tier.picks(&*tier.build(LAST_BYTE), 4), "cccc");
+    }
+
+    #[test]
+    fn a_fresh_peer_that_is_slow_gets_one_request_of_ten() {
+        // spec §4.7, the answer of a takes 4 s.
+        let mut tier = Tier::weights(&[1, 1]);
+        let balancer = tier.build(LAST_BYTE);
+        let picks: String =
+            (0..10).map(|_| serve(&mut tier, &*balancer, |peer| if peer == 0 { 4_000 } else { 5 })).collect();
+        assert_eq!(picks, "abbbbbbbbb");
+    }
+
+    #[test]
+    fn idle_peers_of_one_speed_take_turns() {
+        let mut tier = Tier::weights(&[1, 1, 1]);
+        let balancer = tier.build(LAST_BYTE);
+        let picks: String = (0..9).map(|_| serve(&mut tier, &*balancer, |_| 8)).collect();
+        assert_eq!(picks, "abcabcabc");
+    }
+
+    #[test]
+    fn a_lighter_peer_gets_the_rest_and_does_not_starve() {
+        let mut tier = Tier::weights(&[2, 1]);
+        let balancer = tier.build(LAST_BYTE);
+        let picks: String = (0..40).map(|_| serve(&mut tier, &*balancer, |_| 8)).collect();
+        assert_eq!(picks, "aaaaabaaaaabaaaaabaaaaabaaaaabaaaaabaaaa");
+    }
+
+    #[test]
+    fn a_ramping_peer_costs_more() {
+        let mut tier = after(&[8, 8]);
+        tier.peers[0].ramp = FULL / 4;
+        assert_eq!(tier.picks(&*tier.build(LAST_BYTE), 3), "bbb");
+    }
+
+    #[test]
+    fn unfinished_requests_tell_before_they_are_averaged() {
+        let mut tier = after(&[10, 30]);
+        let balancer = tier.build(INFLIGHT);
+        assert_eq!(tier.picks(&*balancer, 2), "aa");
+        let waiting = tier.peers[0].latency.picked(tier.now);
+        tier.now = tier.now + millis(900);
+        assert_eq!(tier.picks(&*balancer, 2), "bb");
+        assert_eq!(tier.picks(&*tier.build(LAST_BYTE), 2), "aa", "only if asked for");
+        tier.peers[0].latency.finished(waiting, tier.now);
+    }
+
+    #[test]
+    fn a_healthy_peer_that_was_unused_for_fail_timeout_gets_one_request() {
+        let mut tier = after(&[2_000, 10]);
+        let balancer = tier.build(LAST_BYTE);
+        assert_eq!(tier.picks(&*balancer, 3), "bbb");
+        tier.now = Timestamp::secs(1) + FAIL_TIMEOUT;
+        let picks: String = (0..3).map(|_| serve(&mut tier, &*balancer, |_| 10)).collect();
+        // The look at b is due, too: it was last used as long ago.
+        assert_eq!(picks, "abb");
+        assert_eq!(
+            tier.peers[0].latency.average(Measure::LastByte),
+            Some(Duration::from_micros(507_500)),
+            "its answer counts most"
+        );
+    }
+
+    #[test]
+    fn a_look_that_hangs_is_not_repeated() {
+        let mut tier = after(&[2_000, 10]);
+        let balancer = tier.build(LAST_BYTE);
+        tier.now = tier.now + FAIL_TIMEOUT;
+        let a = balancer.pick(&tier, &[]);
+        let hanging = tier.peers[a.expect("both are eligible")].latency.picked(tier.now);
+        for _ in 0..10 {
+            tier.now = tier.now + FAIL_TIMEOUT;
+            assert_eq!(serve(&mut tier, &*balancer, |_| 10), 'b');
+        }
+        tier.peers[0].latency.failed(hanging, tier.now);
+    }
+
+    #[test]
+    fn an_ineligible_peer_is_not_looked_at() {
+        let mut tier = after(&[2_000, 10]).only("b");
+        let balancer = tier.build(LAST_BYTE);
+        tier.now = tier.now + 2 * FAIL_TIMEOUT;
+        assert_eq!(tier.picks(&*balancer, 3), "bbb");
+        assert_eq!(tier.only("").picks(&*balancer, 1), "-");
+    }
+
+    #[test]
+    fn five_equal_peers_share_sequential_requests_evenly() {
+        for seed in 1..=20 {
+            let mut noise = Noise(seed);
+            let mut tier = Tier::weights(&[1; 5]);
+            let balancer = tier.build(LAST_BYTE);
+            let picks: String = (0..1_500).map(|_| serve(&mut tier, &*balancer, |_| noise.around(20))).collect();
+            assert_even(&picks, seed);
+        }
+    }
+
+    #[test]
+    fn five_equal_peers_share_overlapping_requests_evenly() {
+        for (seed, concurrency) in [(1, 3), (2, 5), (3, 8), (4, 30), (5, 4), (6, 12)] {
+            let mut noise = Noise(seed);
+            let mut tier = Tier::weights(&[1; 5]);
+            let picks = overlap(&mut tier, concurrency, 1_500, |_| noise.around(20));
+            assert_even(&picks, seed);
+        }
+    }
+
+    #[test]
+    fn equal_peers_whose_first_answers_were_slow_share_evenly() {
+        // As applications that load something at their first request.
+        for seed in 1..=20 {
+            let mut noise = Noise(seed);
+            let mut tier = Tier::weights(&[1; 5]);
+            let balancer = tier.build(LAST_BYTE);
+            let mut seen = [false; 5];
+            let time = |peer: usize| if std::mem::replace(&mut seen[peer], true) { 2 } else { 2 * noise.around(30) };
+            let mut time = time;
+            let picks: String = (0..1_500).map(|_| serve(&mut tier, &*balancer, &mut time)).collect();
+            assert_even(&picks, seed);
+        }
+    }
+
+    #[test]
+    fn a_peer_three_times_slower_gets_little() {
+        let mut tier = Tier::weights(&[1; 5]);
+        let mut noise = Noise(7);
+        let balancer = tier.build(LAST_BYTE);
+        let mut time = |peer| if peer == 2 { 3 * noise.around(60) } else { noise.around(60) };
+        let picks: String = (0..1_500).map(|_| serve(&mut tier, &*balancer, &mut time)).collect();
+        let slow = picks.matches('c').count();
+        assert!((2..60).contains(&slow), "{slow} of 1500");
+    }
+
+    fn assert_even(picks: &str, seed: u64) {
+        for peer in 'a'..='e' {
+            let share = picks.matches(peer).count();
+            assert!((255..=345).contains(&share), "{peer} got {share} of 1500 where 300 were due (seed {seed})");
+        }
+    }
+
+    /// One request from pick to last byte, alone.
+    fn serve(tier: &mut Tier, balancer: &dyn Balancer, mut time: impl FnMut(usize) -> u64) -> char {
+        let Some(picked) = balancer.pick(tier, &[]) else { return '-' };
+        let mut timing = tier.peers[picked].latency.picked(tier.now);
+        tier.now = tier.now + millis(time(picked));
+        tier.peers[picked].latency.header(&mut timing, tier.now);
+        tier.peers[picked].latency.finished(timing, tier.now);
+        name(Some(picked))
+    }
+
+    /// So many requests at any time, each followed by the next when it ends.
+    fn overlap(tier: &mut Tier, concurrency: usize, count: usize, mut time: impl FnMut(usize) -> u64) -> String {
+        let balancer = tier.build(LAST_BYTE);
+        let mut picks = String::new();
+        let mut running = Vec::new();
+        while picks.len() < count {
+            if running.len() == concurrency {
+                let soonest = (0..concurrency).min_by_key(|i| {
+                    let (end, ..): &(Timestamp, usize, _) = &running[*i];
+                    *end
+                });
+                let (end, peer, mut timing) = running.swap_remove(soonest.expect("some are running"));
+                tier.now = end;
+                tier.peers[peer].in_flight -= 1;
+                tier.peers[peer].latency.header(&mut timing, end);
+                tier.peers[peer].latency.finished(timing, end);
+            }
+            let peer = balancer.pick(tier, &[]).expect("all are eligible");
+            tier.peers[peer].in_flight += 1;
+            let timing = tier.peers[peer].latency.picked(tier.now);
+            running.push((tier.now + millis(time(peer)), peer, timing));
+            picks.push(name(Some(peer)));
+        }
+        picks
+    }
+
+    /// Times between half and one and a half of what is usual.
+    struct Noise(u64);
+
+    impl Noise {
+        fn around(&mut self, millis: u64) -> u64 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            millis / 2 + (self.0 >> 33) % (millis + 1)
+        }
+    }
+}

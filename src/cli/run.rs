@@ -1,0 +1,50 @@
+//! `weir run`: serves until told to stop.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+
+use crate::app::{self, Options};
+use crate::config::{self, Env};
+
+/// Runs the load balancer.
+#[derive(Args, Clone, Debug)]
+pub struct RunArgs {
+    /// The configuration; otherwise $WEIR_CONFIG, ./upstream.toml, /etc/weir/upstream.toml
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// Returns when weir was stopped (0), or could not start (1).
+pub fn run(args: &RunArgs) -> ExitCode {
+    if !super::begin_logging() {
+        return ExitCode::from(2);
+    }
+    let here = Env::process(std::path::Path::new("."));
+    let loaded = config::find(args.config.as_deref(), &here).and_then(|path| {
+        let loaded = config::load(&path, &Env::beside(&path))?;
+        Ok((path, loaded))
+    });
+    let (path, loaded) = match loaded {
+        Ok(found) => found,
+        Err(diagnostics) => {
+            diagnostics.print();
+            return ExitCode::from(1);
+        }
+    };
+    loaded.warnings.print();
+    tracing::info!("weir {} with {}", env!("CARGO_PKG_VERSION"), path.display());
+    serve(Options { config: loaded.config, file: Some(path) })
+}
+
+/// Runs the application and says why if it does not start.
+pub fn serve(options: Options) -> ExitCode {
+    match app::run(options) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::from(1)
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What holds for the whole process? The top of the file, and `[admin]`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use super::fields::{template, texts, unfit};
+use super::section::{Section, Settings, plain, what};
+use crate::config::diagnostic::{Diagnostic, Unfit};
+use crate::config::directives::Place;
+use crate::config::model::{Admin, AdminListen, Config, LogFormat, LogTarget, Server};
+use crate::config::suggest::closest;
+use crate::config::template::Use;
+use crate::config::written::{Text, Value};
+use crate::config::{Env, address};
+
+/// A unix socket's path has 107 bytes at most (Linux: `sun_path`).
+const MAX_SOCKET_PATH: usize = 107;
+
+/// More threads than this are a mistake, not a machine.
+const MAX_WORKERS: i128 = 1_024;
+
+/// Everything but the upstreams.
+pub(super) fn config(top: &Section<'_>, servers: Vec<Server>, admin: Admin) -> Config {
+    Config {
+        workers: workers(top),
+        access_log: access_log(top),
+        log_format: log_format(top),
+        shutdown_timeout: top.time("shutdown_timeout"),
+        trusted_proxies: trusted_proxies(top),
+        resolver: resolver(top),
+        resolver_valid: top.optional_time("resolver_valid"),
+        admin,
+        upstreams: Vec::new(),
+        servers,
+    }
+}
+
+/// `[admin]`.
+pub(super) fn admin(top: &Section<'_>, servers: &[Server], env: &Env) -> Admin {
+    let default = Some(AdminListen::Unix(env.admin_socket().to_owned()));
+    let Some(table) = top.table("admin") else { return Admin { listen: default, token: None } };
+    let section = Section::read(Place::Admin, table, top.sink);
+    let token = section.text("token");
+    if token.as_deref() == Some("") {
+        let place = section.node("token").map_or(section.span.clone(), |node| node.span.clone());
+        let mistake = Diagnostic::error("`token` is empty: everybody would know it").at(place);
+        section.sink.report(mistake.help("set one, or remove the line"));
+    }
+    let listen = match one_text(&section, "listen") {
+        Some((text, plain)) => match parse_admin_listen(&plain, servers) {
+            Ok(listen) => listen,
+            Err(why) => {
+                let message = "`listen` of [admin] takes `\"unix:/PATH\"`, `\"127.0.0.1:9000\"` or `\"off\"`";
+                section.sink.report(unfit(text, message.to_owned(), why));
+                default
+            }
+        },
+        None => default,
+    };
+    Admin { listen, token }
+}
+
+fn parse_admin_listen(text: &str, servers: &[Server]) -> Result<Option<AdminListen>, Unfit> {
+    if text == "off" {
+        return Ok(None);
+    }
+    if let Some(path) = text.strip_prefix("unix:") {
+        return match path {
+            _ if !path.starts_with('/') => Err(Unfit::because("the path of a socket begins with `/`")),
+            _ if path.ends_with('/') => Err(Unfit::because("the name of the socket is missing")),
+            _ if path.len() > MAX_SOCKET_PATH => Err(Unfit::because("the path of a socket has at most 107 bytes")),
+            _ => Ok(Some(AdminListen::Unix(PathBuf::from(path)))),
+        };
+    }
+    if text.starts_with('/') {
+        return Err(Unfit::because("a socket is marked as one").help(format!("write `\"unix:{text}\"`")));
+    }
+    let address = address::listen(text)?;
+    let same = |listen: SocketAddr| listen == address && address.port() != 0;
+    if servers.iter().flat_map(|server| &server.listen).any(|listen| same(listen.address)) {
+        return Err(Unfit::because("a [[server]] listens there already"));
+    }
+    Ok(Some(AdminListen::Tcp(address)))
+}
+
+fn workers(top: &Section<'_>) -> Option<usize> {
+    let node = top.node("workers")?;
+    let number = match &node.value {
+        Value::Integer(number) => *number,
+        Value::Text(text) => match plain(text, "workers") {
+            Ok(plain) if plain == "auto" => return None,
+            Ok(plain) if text.has_placeholder() => plain.parse().ok(),
+            Ok(_) => None,
+            Err(mistake) => {
+                top.sink.report(mistake);
+                return None;
+            }
+        },
+        Value::Broken => return None,
+        _ => None,
+    };
+    let workers =
+        number.filter(|number| (1..=MAX_WORKERS).contains(number)).and_then(|number| usize::try_from(number).ok());
+    if workers.is_none() {
+        let mistake = Diagnostic::error("`workers` takes `\"auto\"` or a number from 1 to 1024").at(node.span.clone());
+        top.sink.report(match &node.value {
+            Value::Integer(_) => mistake,
+            Value::Text(text) if text.has_placeholder() => mistake.label("this stands for something else"),
+            value => mistake.label(format!("this is {}", what(value))),
+        });
+    }
+    workers
+}
+
+fn access_log(top: &Section<'_>) -> LogTarget {
+    match one_text(top, "access_log") {
+        None => LogTarget::Stdout,
+        Some((text, plain)) => match plain.as_str() {
+            "stdout" => LogTarget::Stdout,
+            "stderr" => LogTarget::Stderr,
+            "off" => LogTarget::Off,
+            path if path.contains('/') && !path.ends_with('/') && !path.contains('\0') => {
+                LogTarget::File(PathBuf::from(path))
+            }
+            other => {
+                let why = match closest(other, ["stdout", "stderr", "off"]) {
+                    Some(known) => Unfit::because("no such place").help(format!("did you mean `\"{known}\"`?")),
+                    None => Unfit::because("no such place")
+                        .help(format!("for a file, write its path with a slash: `\"./{}\"`", other.trim_matches('/'))),
+                };
+                let message = "`access_log` takes `\"stdout\"`, `\"stderr\"`, `\"off\"` or the path of a file";
+                top.sink.report(unfit(text, message.to_owned(), why));
+                LogTarget::Stdout
+            }
+        },
+    }
+}
+
+fn log_format(top: &Section<'_>) -> LogFormat {
+    let Some(node) = top.node("log_format") else { return LogFormat::Combined };
+    let text = match &node.value {
+        Value::Text(text) => text,
+        value => {
+            if !matches!(value, Value::Broken) {
+                let mistake = Diagnostic::error("`log_format` takes `\"combined\"`, `\"json\"` or a template");
+                top.sink.report(mistake.at(node.span.clone()).label(format!("this is {}", what(value))));
+            }
+            return LogFormat::Combined;
+        }
+    };
+    match text.template().as_str() {
+        "combined" => LogFormat::Combined,
+        "json" => LogFormat::Json,
+        _ => match template(text, "log_format", Use::Log, top.sink) {
+            Some(template) if template.is_constant() => {
+                let why = Unfit::because("there is no variable in it");
+                let why = match closest(text.shown(), ["combined", "json"]) {
+                    Some(known) => why.help(format!("did you mean `\"{known}\"`?")),
+                    None => why.help("write `\"$remote_addr $status $request_time\"`"),
+                };
+                let message = "`log_format` takes `\"combined\"`, `\"json\"` or a template";
+                top.sink.report(unfit(text, message.to_owned(), why));
+                LogFormat::Combined
+            }
+            Some(template) => LogFormat::Template(template),
+            None => LogFormat::Combined,
+        },
+    }
+}
+
+fn trusted_proxies(top: &Section<'_>) -> Vec<IpNet> {
+    let mut networks = Vec::new();
+    for (text, plain) in texts(top, "trusted_proxies") {
+        let network = plain.parse::<IpNet>().or_else(|_| plain.parse::<std::net::IpAddr>().map(IpNet::from));
+        match network {
+            Ok(network) => networks.push(network),
+            Err(_) => {
+                let why = Unfit::because("this is neither an address nor a network");
+                let message = "`trusted_proxies` takes networks: `\"10.0.0.0/8\"`, `\"127.0.0.1\"`".to_owned();
+                top.sink.report(unfit(text, message, why));
+            }
+        }
+    }
+    networks
+}
+
+fn resolver(top: &Section<'_>) -> Vec<SocketAddr> {
+    let mut servers = Vec::new();
+    for (text, plain) in texts(top, "resolver") {
+        match address::resolver(&plain) {
+            Ok(server) => servers.push(server),
+            Err(why) => {
+                let message = "`resolver` takes addresses of DNS servers: `\"10.0.0.2\"`, `\"[::1]:5353\"`".to_owned();
+                top.sink.report(unfit(text, message, why));
+            }
+        }
+    }
+    servers
+}
+
+/// The one text that a setting takes.
+fn one_text<'a>(section: &Section<'a>, key: &str) -> Option<(&'a Text, String)> {
+    let node = section.node(key)?;
+    match &node.value {
+        Value::Text(_) | Value::Broken => {}
+        value => {
+            let mistake = Diagnostic::error(format!("`{key}` takes text in quotes")).at(node.span.clone());
+            section.sink.report(mistake.label(format!("this is {}", what(value))));
+            return None;
+        }
+    }
+    texts(section, key).into_iter().next()
+}

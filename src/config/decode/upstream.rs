@@ -1,0 +1,311 @@
+//! Which groups of peers are there? `[upstream.NAME]`, and those that a `proxy_pass` to an address makes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::fields::{template, unfit};
+use super::health_check;
+use super::section::{Section, Settings, plain, what};
+use crate::balancer::Method;
+use crate::config::diagnostic::{Diagnostic, Span, Unfit};
+use crate::config::directives::Place;
+use crate::config::model::{Address, Queue, RetryBudget, Upstream, UpstreamServer};
+use crate::config::template::{Template, Use};
+use crate::config::written::{Key, Node, Sink, Table, Text, Value};
+use crate::config::{address, balance};
+
+/// The groups found so far.
+pub(super) struct Upstreams {
+    list: Vec<Upstream>,
+    by_name: HashMap<Arc<str>, usize>,
+    /// Where the name of each stands, and whether a `proxy_pass` leads to it.
+    seen: Vec<(Span, bool)>,
+}
+
+impl Upstreams {
+    /// Reads every `[upstream.NAME]`.
+    pub(super) fn read(top: &Section<'_>) -> Upstreams {
+        let mut upstreams = Upstreams { list: Vec::new(), by_name: HashMap::new(), seen: Vec::new() };
+        for (key, node) in top.table("upstream").map(|table| table.entries.as_slice()).unwrap_or_default() {
+            match &node.value {
+                Value::Table(table) => {
+                    check_name(key, top.sink);
+                    let section = Section::read(Place::Upstream, table, top.sink);
+                    upstreams.push(read(&key.name, &section), key.span.clone(), false);
+                }
+                Value::Broken => {}
+                value => {
+                    let mistake = Diagnostic::error("an upstream has a name").at(key.span.clone());
+                    let mistake =
+                        mistake.label(format!("`{}` is taken for its name, and this is {}", key.name, what(value)));
+                    top.sink.report(mistake.help("write `[upstream.web]`, or any other name behind the dot"));
+                }
+            }
+        }
+        upstreams
+    }
+
+    /// The group of that name, which is used from now on.
+    pub(super) fn find(&mut self, name: &str) -> Option<usize> {
+        let index = *self.by_name.get(name).or_else(|| {
+            // As in nginx, whose URLs have no upper case in the host.
+            self.by_name.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, index)| index)
+        })?;
+        self.seen[index].1 = true;
+        Some(index)
+    }
+
+    /// The group of one address that no `[upstream.NAME]` holds; the same one for the same text.
+    pub(super) fn implicit(&mut self, text: &str, address: Address, sink: &Sink) -> usize {
+        if let Some(index) = self.find(text) {
+            return index;
+        }
+        let table = Table::default();
+        let peer = Section::read(Place::Peer, &table, sink);
+        let group = Section::read(Place::Upstream, &table, sink);
+        let servers = vec![server_of(&peer, text, address)];
+        let upstream = Upstream { name: text.into(), implicit: true, servers, ..settings_of(&group) };
+        self.push(upstream, 0..0, true)
+    }
+
+    /// The names of the written groups.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.list.iter().filter(|upstream| !upstream.implicit).map(|upstream| &*upstream.name)
+    }
+
+    /// If there is one group alone, it.
+    pub(super) fn only(&mut self) -> Option<usize> {
+        let only = self.list.len() == 1;
+        self.seen.iter_mut().filter(|_| only).for_each(|(_, used)| *used = true);
+        only.then_some(0)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    /// All of them; those that nobody uses are reported.
+    pub(super) fn into_list(self, sink: &Sink) -> Vec<Upstream> {
+        for (upstream, (place, used)) in self.list.iter().zip(self.seen) {
+            if !used {
+                let warning = Diagnostic::warning(format!("no `proxy_pass` leads to the upstream `{}`", upstream.name));
+                let help = format!("write `proxy_pass = \"http://{}\"` in a location, or remove it", upstream.name);
+                sink.report_if_fine(warning.at(place).help(help));
+            }
+        }
+        self.list
+    }
+
+    fn push(&mut self, upstream: Upstream, place: Span, used: bool) -> usize {
+        self.by_name.insert(upstream.name.clone(), self.list.len());
+        self.seen.push((place, used));
+        self.list.push(upstream);
+        self.list.len() - 1
+    }
+}
+
+fn check_name(key: &Key, sink: &Sink) {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if key.name.is_empty() || !key.name.chars().all(allowed) {
+        let mistake = Diagnostic::error(format!("{:?} cannot be the name of an upstream", key.name));
+        sink.report(mistake.at(key.span.clone()).help("letters, digits, `-`, `_` and `.`"));
+    }
+}
+
+fn read(name: &str, section: &Section<'_>) -> Upstream {
+    let (method, key) = method(section);
+    let servers = servers(section, name, &method);
+    Upstream { name: name.into(), method, key, servers, ..settings_of(section) }
+}
+
+/// Everything but the peers and the way to choose among them.
+fn settings_of(section: &Section<'_>) -> Upstream {
+    Upstream {
+        name: "".into(),
+        implicit: false,
+        method: Method::RoundRobin,
+        key: None,
+        servers: Vec::new(),
+        keepalive: count(section.number("keepalive")),
+        keepalive_timeout: section.time("keepalive_timeout"),
+        keepalive_requests: section.number("keepalive_requests"),
+        keepalive_time: section.time("keepalive_time"),
+        queue: section.table("queue").and_then(|table| queue(table, section.sink)),
+        health_check: section.table("health_check").map(|table| health_check::read(table, section.sink)),
+        max_ejected: u8::try_from(section.number("max_ejected")).unwrap_or(100),
+        try_when_all_fail: section.word("when_all_fail") == "last_resort",
+        retry_budget: retry_budget(section.table("retry_budget").unwrap_or(&Table::default()), section.sink),
+    }
+}
+
+fn queue(table: &Table, sink: &Sink) -> Option<Queue> {
+    let section = Section::read(Place::Queue, table, sink);
+    section.required("size", "size = 100")?;
+    Some(Queue { size: count(section.number("size")), timeout: section.time("timeout") })
+}
+
+fn retry_budget(table: &Table, sink: &Sink) -> RetryBudget {
+    let section = Section::read(Place::RetryBudget, table, sink);
+    RetryBudget {
+        percent: u8::try_from(section.number("percent")).unwrap_or(100),
+        min_per_second: small(section.number("min_per_second")),
+    }
+}
+
+fn method(section: &Section<'_>) -> (Method, Option<Template>) {
+    let none = (Method::RoundRobin, None);
+    let Some(node) = section.node("balance") else { return none };
+    let Value::Text(text) = &node.value else {
+        if !matches!(node.value, Value::Broken) {
+            let mistake = Diagnostic::error("`balance` takes text: `\"round_robin\"`, `\"least_conn\"`, …");
+            section.sink.report(mistake.at(node.span.clone()).label(format!("this is {}", what(&node.value))));
+        }
+        return none;
+    };
+    let written = text.template();
+    match balance::parse(&written) {
+        Ok((method, None)) => (method, None),
+        Ok((method, Some(key))) => match hash_key(text, &written, key, section.sink) {
+            Some(key) => (method, Some(key)),
+            None => none,
+        },
+        Err(why) => {
+            let message = "`balance` takes the name of an algorithm and its arguments".to_owned();
+            section.sink.report(unfit(text, message, why));
+            none
+        }
+    }
+}
+
+fn hash_key(text: &Text, written: &str, key: &str, sink: &Sink) -> Option<Template> {
+    match Template::parse(key, Use::Request) {
+        Ok(template) if template.is_constant() => {
+            let message = "the key of `hash` is the same for every request".to_owned();
+            let why = Unfit::because("there is no variable in it").help("write `\"hash $request_uri consistent\"`");
+            sink.report(unfit(text, message, why).at(text.word(written, key)));
+            None
+        }
+        Ok(template) => Some(template),
+        // The whole text is no worse a template than its key, and knows where its parts stand.
+        Err(_) => template(text, "balance", Use::Request, sink),
+    }
+}
+
+fn servers(section: &Section<'_>, name: &str, method: &Method) -> Vec<UpstreamServer> {
+    let example = "servers = [\"app1:5000\", \"app2:5000\"]";
+    let Some(node) = section.required("servers", example) else { return Vec::new() };
+    let Value::List(nodes) = &node.value else {
+        if !matches!(node.value, Value::Broken) {
+            let mistake = Diagnostic::error("`servers` takes a list").at(node.span.clone());
+            let mistake = mistake.label(format!("this is {}", what(&node.value)));
+            section.sink.report(match &node.value {
+                Value::Text(text) => mistake.help(format!("write `servers = [\"{}\"]`", text.shown())),
+                _ => mistake.help(format!("write `{example}`")),
+            });
+        }
+        return Vec::new();
+    };
+    if nodes.is_empty() {
+        let mistake = Diagnostic::error(format!("there are no servers in the upstream `{name}`"));
+        section.sink.report(mistake.at(node.span.clone()).help(format!("write `{example}`")));
+    }
+    let table = Table::default();
+    let defaults = Section::read(Place::Peer, &table, section.sink);
+    let mut servers: Vec<UpstreamServer> = Vec::new();
+    let mut places: HashMap<Address, Span> = HashMap::new();
+    for node in nodes {
+        let Some(server) = server(node, &defaults, method) else { continue };
+        if let Some(first) = places.insert(server.address.clone(), node.span.clone()) {
+            let warning = Diagnostic::warning("this server is in the list twice").at(node.span.clone());
+            let warning = warning.context(first, "first here").note("it is two peers, counted and judged apart");
+            section.sink.report(warning.help("for twice the share, write `weight = 2`"));
+        }
+        servers.push(server);
+    }
+    if servers.len() == nodes.len() && !servers.is_empty() && servers.iter().all(|server| server.backup) {
+        let mistake = Diagnostic::error(format!("every server of the upstream `{name}` is a backup"));
+        let mistake = mistake.at(node.span.clone()).note("a backup stands in for servers that are none");
+        section.sink.report(mistake.help("remove `backup = true` from one of them"));
+    }
+    servers
+}
+
+/// One entry of `servers`; `None`: reported.
+fn server(node: &Node, defaults: &Section<'_>, method: &Method) -> Option<UpstreamServer> {
+    let sink = defaults.sink;
+    match &node.value {
+        Value::Text(text) => address_of(text, sink).map(|(text, address)| server_of(defaults, &text, address)),
+        Value::Table(table) => {
+            let section = Section::read(Place::Peer, table, sink);
+            refuse_contradictions(&section, method);
+            match &section.required("address", "address = \"app:5000\"")?.value {
+                Value::Text(text) => address_of(text, sink).map(|(text, address)| server_of(&section, &text, address)),
+                Value::Broken => None,
+                value => {
+                    let place = section.node("address").map_or(node.span.clone(), |node| node.span.clone());
+                    let mistake = Diagnostic::error("`address` takes text: `\"app:5000\"`").at(place);
+                    sink.report(mistake.label(format!("this is {}", what(value))));
+                    None
+                }
+            }
+        }
+        Value::Broken => None,
+        value => {
+            let mistake = Diagnostic::error("a server is an address, or a table with its address");
+            let mistake = mistake.at(node.span.clone()).label(format!("this is {}", what(value)));
+            sink.report(mistake.help("write `\"app:5000\"` or `{ address = \"app:5000\", weight = 2 }`"));
+            None
+        }
+    }
+}
+
+fn refuse_contradictions(section: &Section<'_>, method: &Method) {
+    if section.switch("down") && section.switch("drain") {
+        let place = section.key_span("drain").unwrap_or(section.span.clone());
+        let mistake = Diagnostic::error("a server is either `down` or to `drain`").at(place);
+        section.sink.report(mistake.help("remove one of the two: `down` sends it nothing at all"));
+    }
+    let by_key = matches!(method, Method::Hash { .. } | Method::IpHash);
+    if by_key && !section.time("slow_start").is_zero() {
+        let place = section.key_span("slow_start").unwrap_or(section.span.clone());
+        let mistake = Diagnostic::error("`slow_start` cannot be used with `hash` and `ip_hash`").at(place);
+        let mistake = mistake.note("the key alone decides there: a ramp would send its clients elsewhere and back");
+        section.sink.report(mistake.help("remove it, or choose another `balance`"));
+    }
+}
+
+/// The text, with what came from the environment, and the address it means.
+fn address_of(text: &Text, sink: &Sink) -> Option<(String, Address)> {
+    let plain = plain(text, "servers").map_err(|mistake| sink.report(mistake)).ok()?;
+    match address::server(&plain) {
+        Ok(address) => Some((plain, address)),
+        Err(why) => {
+            sink.report(unfit(text, "a server is `HOST:PORT`".to_owned(), why));
+            None
+        }
+    }
+}
+
+fn server_of(section: &Section<'_>, text: &str, address: Address) -> UpstreamServer {
+    UpstreamServer {
+        text: text.into(),
+        address,
+        weight: small(section.number("weight")),
+        max_conns: small(section.number("max_conns")),
+        max_fails: small(section.number("max_fails")),
+        fail_timeout: section.time("fail_timeout"),
+        slow_start: section.time("slow_start"),
+        backup: section.switch("backup"),
+        down: section.switch("down"),
+        drain: section.switch("drain"),
+    }
+}
+
+/// The directive table's bounds make these conversions exact.
+fn small(number: u64) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+fn count(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}

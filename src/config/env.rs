@@ -1,0 +1,112 @@
+//! What do `${NAME}` stand for? The process's environment, then an `.env` beside the file; read once, at the edge.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Access;
+
+/// A snapshot of what the surroundings say. The only way the configuration sees the process it runs in.
+#[derive(Clone, Debug, Default)]
+pub struct Env {
+    process: BTreeMap<String, String>,
+    file: BTreeMap<String, String>,
+    mistakes: Vec<String>,
+    admin_socket: PathBuf,
+}
+
+impl Env {
+    /// The environment of this process, and `dir/.env` if there is one. What is wrong with that file becomes an error
+    /// of every configuration that is parsed with this value.
+    pub fn process(dir: &Path) -> Env {
+        let process =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        let mut env = Env { process: process.collect(), ..Env::default() };
+        let path = dir.join(".env");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => env.read_file(&path.display().to_string(), &text),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => env.mistakes.push(format!("cannot read {}: {error}", path.display())),
+        }
+        env.admin_socket = env.choose_admin_socket();
+        env
+    }
+
+    /// The environment of this process for this configuration file: with the `.env` of its folder.
+    pub fn beside(path: &Path) -> Env {
+        match path.parent() {
+            Some(dir) if dir != Path::new("") => Env::process(dir),
+            _ => Env::process(Path::new(".")),
+        }
+    }
+
+    /// An environment of these variables alone, for tests and simulations.
+    pub fn of<'a>(variables: impl IntoIterator<Item = (&'a str, &'a str)>) -> Env {
+        let process = variables.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let admin_socket = PathBuf::from("/run/weir/weir.sock");
+        Env { process: process.collect(), admin_socket, ..Env::default() }
+    }
+
+    /// The value of a variable: the process's, else that of `.env`.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.process.get(name).or_else(|| self.file.get(name)).map(String::as_str)
+    }
+
+    /// Where the admin listener listens when the file does not say: `$XDG_RUNTIME_DIR/weir.sock`, else
+    /// `/run/weir/weir.sock` if that folder can be written, else `/tmp/weir-UID/weir.sock`, whose folder the listener
+    /// must make, mode 0700. `weir healthcheck` without arguments asks here.
+    pub fn admin_socket(&self) -> &Path {
+        &self.admin_socket
+    }
+
+    /// What is wrong with `.env`. Names lines, never shows them.
+    pub(super) fn mistakes(&self) -> &[String] {
+        &self.mistakes
+    }
+
+    fn choose_admin_socket(&self) -> PathBuf {
+        if let Some(dir) = self.get("XDG_RUNTIME_DIR").filter(|dir| dir.starts_with('/')) {
+            return Path::new(dir).join("weir.sock");
+        }
+        if rustix::fs::access("/run/weir", Access::WRITE_OK | Access::EXEC_OK).is_ok() {
+            return PathBuf::from("/run/weir/weir.sock");
+        }
+        PathBuf::from(format!("/tmp/weir-{}/weir.sock", rustix::process::getuid().as_raw()))
+    }
+
+    /// `NAME=value` a line; `#` comments, `export ` and one pair of quotes around the value are allowed.
+    fn read_file(&mut self, path: &str, text: &str) {
+        for (number, line) in (1..).zip(text.lines()) {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let assignment = line.strip_prefix("export ").unwrap_or(line).split_once('=');
+            match assignment.map(|(name, value)| (name.trim_end(), unquote(value.trim()))) {
+                Some((name, Some(value))) if is_name(name) => {
+                    self.file.insert(name.to_owned(), value);
+                }
+                Some((_, None)) => self.mistakes.push(format!("{path}:{number}: the quote is never closed")),
+                _ => self.mistakes.push(format!("{path}:{number}: expected NAME=value")),
+            }
+        }
+    }
+}
+
+/// Whether a variable may be called so: letters, digits and `_`, not beginning with a digit.
+pub(super) fn is_name(name: &str) -> bool {
+    let first = name.chars().next();
+    first.is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// The value without its quotes, or without the comment behind it; `None`: a quote is not closed.
+fn unquote(value: &str) -> Option<String> {
+    for quote in ['"', '\''] {
+        if let Some(rest) = value.strip_prefix(quote) {
+            let (inside, behind) = rest.split_once(quote)?;
+            let behind = behind.trim_start();
+            return (behind.is_empty() || behind.starts_with('#')).then(|| inside.to_owned());
+        }
+    }
+    Some(value.split_once(" #").map_or(value, |(value, _)| value).trim_end().to_owned())
+}

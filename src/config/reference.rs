@@ -1,0 +1,1 @@
+//! How is every setting documented? The tables of `docs/configuration.md`, from the directive table.

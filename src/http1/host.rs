@@ -1,0 +1,115 @@
+//! Is this a host, and where does its port begin?
+
+use std::net::Ipv6Addr;
+
+use super::framing::parse_decimal;
+
+/// Splits `host:port` into the host (brackets of an IPv6 literal kept) and the port's digits, if there are any.
+/// Expects what a head was accepted with; of anything else it makes the best.
+pub fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match memchr::memrchr2(b':', b']', authority) {
+        Some(at) if authority[at] == b':' => {
+            let port = &authority[at + 1..];
+            (&authority[..at], (!port.is_empty()).then_some(port))
+        }
+        _ => (authority, None),
+    }
+}
+
+/// Whether this is `host` or `host:port` as RFC 3986 §3.2 writes it: no user information, no empty host (`http` has
+/// none, RFC 9110 §4.2.1), no zone of an IPv6 address. The port may be empty, and is at most 65535.
+pub(super) fn is_authority(authority: &[u8]) -> bool {
+    let (host, port) = split_port(authority);
+    let port_fits = port.is_none_or(|port| port.len() <= 5 && parse_decimal(port).is_some_and(|n| n <= 65535));
+    port_fits && (is_name(host) || is_ipv6(host))
+}
+
+fn is_name(host: &[u8]) -> bool {
+    let mut rest = host;
+    while let [first, behind @ ..] = rest {
+        rest = match (first, behind) {
+            (b'%', [high, low, behind @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => behind,
+            // Unreserved characters and sub-delims; IPv4 addresses look like names.
+            (b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~', _) => behind,
+            (b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=', _) => behind,
+            _ => return false,
+        };
+    }
+    !host.is_empty()
+}
+
+fn is_ipv6(host: &[u8]) -> bool {
+    let inside = host.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]"));
+    inside.and_then(|text| std::str::from_utf8(text).ok()).is_some_and(|text| text.parse::<Ipv6Addr>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_port_is_what_follows_the_last_colon_outside_of_brackets() {
+        let cases: &[(&str, &str, Option<&str>)] = &[
+            ("a", "a", None),
+            ("a:80", "a", Some("80")),
+            ("a:", "a", None),
+            ("[::1]", "[::1]", None),
+            ("[::1]:80", "[::1]", Some("80")),
+            ("", "", None),
+        ];
+        for (authority, host, port) in cases {
+            let expected = (host.as_bytes(), port.map(str::as_bytes));
+            assert_eq!(split_port(authority.as_bytes()), expected, "{authority}");
+        }
+    }
+
+    #[test]
+    fn hosts() {
+        for good in [
+            "a",
+            "example.com",
+            "EXAMPLE.com.:8080",
+            "pyfla_app1:5000",
+            "127.0.0.1:80",
+            "[::1]",
+            "[::ffff:1.2.3.4]:65535",
+            "xn--bcher-kva.de",
+            "a%20b",
+            "a:",
+        ] {
+            assert!(is_authority(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "",
+            ":80",
+            "a b",
+            "a:b",
+            "a:-1",
+            "a:+1",
+            "a:65536",
+            "a:000080",
+            "a:80:80",
+            "user@a",
+            "a/b",
+            "a\\b",
+            "a?b",
+            "a#b",
+            "[::1",
+            "::1",
+            "[::1]a",
+            "[::g]",
+            "[fe80::1%25eth0]",
+            "[]",
+            "[v1.a]",
+            "a%2",
+            "a%zz",
+            "a\0",
+            "a\u{e9}",
+            "a,b c",
+            "\"a\"",
+            "<a>",
+        ] {
+            assert!(!is_authority(bad.as_bytes()), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! Which version of HTTP is spoken?
+
+use super::Reason;
+
+/// The versions that can be on a connection of HTTP/1. A minor version above 1 is treated as 1.1 (RFC 9112 §2.3).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Version {
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1.
+    #[default]
+    Http11,
+}
+
+impl Version {
+    /// Reads `HTTP/d.d`.
+    pub(super) fn read(text: &[u8]) -> Result<Version, Reason> {
+        match text {
+            b"HTTP/1.1" => Ok(Version::Http11),
+            b"HTTP/1.0" => Ok(Version::Http10),
+            [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] => Ok(Version::Http11),
+            [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => Err(Reason::VersionUnsupported),
+            _ => Err(Reason::Version),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! Bytes read and not yet used: a contiguous window over one allocation that is given back when empty.
+
+use std::io;
+use std::task::{Context, Poll, ready};
+
+use super::Stream;
+
+/// What a buffer holds when it first reads, in bytes: most heads fit.
+const SMALL: usize = 8 * 1024;
+/// What it grows to while a body streams, in bytes.
+const LARGE: usize = 64 * 1024;
+
+/// A read buffer. Allocates at the first read, and [`Buffer::release`] gives the allocation back.
+#[derive(Debug, Default)]
+pub struct Buffer {
+    storage: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Buffer {
+    /// The bytes that are there.
+    pub fn data(&self) -> &[u8] {
+        &self.storage[self.start..self.end]
+    }
+
+    /// Whether nothing is there.
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// How many bytes are there.
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    /// Forgets the first `n` bytes.
+    pub fn consume(&mut self, n: usize) {
+        debug_assert!(n <= self.len());
+        self.start = (self.start + n).min(self.end);
+        if self.is_empty() {
+            self.start = 0;
+            self.end = 0;
+        }
+    }
+
+    /// Gives the allocation back. Only sensible when empty; what is there stays.
+    pub fn release(&mut self) {
+        if self.is_empty() {
+            *self = Buffer::default();
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.start = 0;
+        self.end = 0;
+    }
+
+    /// Bytes allocated.
+    pub fn capacity(&self) -> usize {
+        self.storage.capacity()
+    }
+
+    /// Whether a read could add anything without more than `limit` bytes being held.
+    pub fn has_room(&self, limit: usize) -> bool {
+        self.len() < limit
+    }
+
+    /// Reads once, holding at most `limit` bytes in all; `Ok(0)` is the end of the stream. A buffer that was filled to
+    /// the brim grows, so that a long body takes few system calls.
+    pub fn poll_fill(&mut self, stream: &mut Stream, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<usize>> {
+        self.make_room(limit);
+        let n = ready!(stream.poll_read(cx, &mut self.storage[self.end..]))?;
+        self.end += n;
+        Poll::Ready(Ok(n))
+    }
+
+    fn make_room(&mut self, limit: usize) {
+        let limit = limit.max(SMALL);
+        if self.storage.is_empty() {
+            self.storage = vec![0; SMALL];
+        } else if self.end == self.storage.len() {
+            if self.start > 0 {
+                self.storage.copy_within(self.start..self.end, 0);
+                self.end -= self.start;
+                self.start = 0;
+            }
+            if self.end == self.storage.len() && self.storage.len() < limit {
+                let grown = (self.storage.len() * 2).min(limit);
+                self.storage.resize(grown, 0);
+            }
+        }
+    }
+
+    /// The largest a streaming buffer gets, in bytes: what a connection's memory is bounded by.
+    pub const STREAMING: usize = LARGE;
+
+    /// Grows an empty buffer for streaming, once a body has shown itself to be long.
+    pub fn expect_bulk(&mut self) {
+        if self.is_empty() && self.storage.len() < LARGE {
+            self.storage.resize(LARGE, 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(bytes: &[u8]) -> Buffer {
+        let mut buffer = Buffer { storage: vec![0; SMALL], start: 0, end: bytes.len() };
+        buffer.storage[..bytes.len()].copy_from_slice(bytes);
+        buffer
+    }
+
+    #[test]
+    fn what_is_consumed_is_gone() {
+        let mut buffer = with(b"hello world");
+        buffer.consume(6);
+        assert_eq!(buffer.data(), b"world");
+        buffer.consume(5);
+        assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn room_is_made_by_moving_before_growing() {
+        let mut buffer = with(&vec![b'x'; SMALL]);
+        buffer.consume(SMALL - 1);
+        buffer.make_room(LARGE);
+        assert_eq!((buffer.len(), buffer.storage.len()), (1, SMALL));
+    }
+
+    #[test]
+    fn a_full_buffer_grows_to_its_limit_and_no_further() {
+        let mut buffer = with(&vec![b'x'; SMALL]);
+        buffer.make_room(SMALL + 10);
+        assert_eq!(buffer.storage.len(), SMALL + 10);
+        buffer.end = buffer.storage.len();
+        buffer.make_room(SMALL + 10);
+        assert_eq!(buffer.storage.len(), SMALL + 10);
+    }
+
+    #[test]
+    fn an_empty_buffer_gives_its_memory_back() {
+        let mut buffer = with(b"x");
+        buffer.release();
+        assert_eq!(buffer.data(), b"x");
+        buffer.consume(1);
+        buffer.release();
+        assert_eq!(buffer.storage.capacity(), 0);
+    }
+}

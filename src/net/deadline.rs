@@ -1,0 +1,107 @@
+//! One timer per connection for all its time-outs, touched as little as possible.
+
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::clock::{Clock, Timestamp};
+
+/// A moving deadline. Moving it later costs nothing: the timer fires early, sees the later deadline, and goes back to
+/// sleep. Only moving it before the armed time touches the timer.
+#[derive(Debug)]
+pub struct Deadline {
+    clock: Clock,
+    at: Timestamp,
+    armed: Timestamp,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Deadline {
+    /// No deadline yet.
+    pub fn new(clock: Clock) -> Deadline {
+        Deadline { clock, at: Timestamp::NEVER, armed: Timestamp::NEVER, sleep: None }
+    }
+
+    /// Ends the wait `limit` after `now`. A zero limit ends it at once.
+    pub fn set(&mut self, now: Timestamp, limit: Duration) {
+        self.at = now + limit;
+    }
+
+    /// The earlier of the present deadline and `limit` after `now`.
+    pub fn tighten(&mut self, now: Timestamp, limit: Duration) {
+        self.at = self.at.min(now + limit);
+    }
+
+    /// Waits for ever.
+    pub fn clear(&mut self) {
+        self.at = Timestamp::NEVER;
+    }
+
+    /// When the wait ends.
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// Ready when the deadline has passed.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.at == Timestamp::NEVER {
+            return Poll::Pending;
+        }
+        if self.at < self.armed || self.sleep.is_none() {
+            self.arm();
+        }
+        loop {
+            let Some(sleep) = self.sleep.as_mut() else { return Poll::Pending };
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if self.clock.now() >= self.at {
+                return Poll::Ready(());
+            }
+            self.arm();
+        }
+    }
+
+    fn arm(&mut self) {
+        self.armed = self.at;
+        // The timer counts whole milliseconds and rounds up: never early.
+        let instant: Instant = self.clock.instant(self.at);
+        match self.sleep.as_mut() {
+            Some(sleep) => sleep.as_mut().reset(instant),
+            None => self.sleep = Some(Box::pin(sleep_until(instant))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_moved_later_passes_later() {
+        let clock = Clock::process();
+        let began = clock.now();
+        let mut deadline = Deadline::new(clock);
+        deadline.set(began, Duration::from_secs(1));
+        assert!(poll_fn(|cx| Poll::Ready(deadline.poll(cx).is_pending())).await);
+        deadline.set(began, Duration::from_secs(3));
+        poll_fn(|cx| deadline.poll(cx)).await;
+        assert_eq!(clock.now().since(began).as_secs(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_moved_earlier_passes_earlier() {
+        let clock = Clock::process();
+        let began = clock.now();
+        let mut deadline = Deadline::new(clock);
+        deadline.set(began, Duration::from_secs(60));
+        assert!(poll_fn(|cx| Poll::Ready(deadline.poll(cx).is_pending())).await);
+        deadline.set(began, Duration::from_secs(2));
+        poll_fn(|cx| deadline.poll(cx)).await;
+        assert_eq!(clock.now().since(began).as_secs(), 2);
+    }
+}

@@ -1,0 +1,152 @@
+//! Idle connections to peers, kept by the worker that opened them. The most recently used is used first.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::Stream;
+use crate::clock::Timestamp;
+use crate::id::PeerId;
+
+/// How long a lesson about a peer's idle time holds: it may have been a restart.
+const LESSON_HOLDS: Duration = Duration::from_secs(300);
+/// Closes sooner than this teach nothing about an idle time.
+const SHORTEST_LESSON: Duration = Duration::from_secs(1);
+
+/// The `keepalive*` settings of a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Idle connections per peer and worker; 0: none is kept.
+    pub idle: usize,
+    /// How long one may be idle.
+    pub idle_time: Duration,
+    /// How many requests one serves.
+    pub requests: u64,
+    /// How old one may get.
+    pub age: Duration,
+}
+
+/// A connection's history, which travels with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Reuse {
+    /// When it was opened.
+    pub opened: Timestamp,
+    /// Requests it has served.
+    pub requests: u64,
+    /// What the peer promised in `Keep-Alive: timeout=`.
+    pub promised: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    stream: Stream,
+    reuse: Reuse,
+    since: Timestamp,
+    until: Timestamp,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    /// Oldest first.
+    idle: Vec<Idle>,
+    /// The peer was seen to close a connection after this much idle time.
+    closes_after: Option<(Duration, Timestamp)>,
+}
+
+/// The pools of one worker.
+#[derive(Debug, Default)]
+pub struct Pools {
+    by_peer: HashMap<PeerId, Pool>,
+}
+
+impl Pools {
+    /// The most recently used idle connection to `peer` that is not known to be closed. With `certain` the kernel is
+    /// asked, which costs a system call but leaves only a close that is on its way: for what must not be sent twice.
+    pub fn take(&mut self, peer: PeerId, certain: bool, now: Timestamp) -> Option<(Stream, Reuse)> {
+        let pool = self.by_peer.get_mut(&peer)?;
+        while let Some(idle) = pool.idle.pop() {
+            if now >= idle.until {
+                // Whatever lies below has been idle for longer, but may have been promised more: look on.
+                continue;
+            }
+            if !idle.stream.looks_quiet() || (certain && !idle.stream.is_quiet()) {
+                pool.learn(now.since(idle.since), now);
+                continue;
+            }
+            return Some((idle.stream, idle.reuse));
+        }
+        None
+    }
+
+    /// Keeps a connection that has just finished a request, if the limits allow; otherwise it is closed. Of a full
+    /// pool the least recently used goes.
+    pub fn put(&mut self, peer: PeerId, stream: Stream, reuse: Reuse, limits: &Limits, now: Timestamp) {
+        if limits.idle == 0 || reuse.requests >= limits.requests || now.since(reuse.opened) >= limits.age {
+            return;
+        }
+        let pool = self.by_peer.entry(peer).or_default();
+        let learned = pool.closes_after.filter(|(_, when)| now.since(*when) < LESSON_HOLDS).map(|(after, _)| after);
+        let idle_time = limits.idle_time.min(learned.unwrap_or(Duration::MAX)).min(safe(reuse.promised));
+        if pool.idle.len() >= limits.idle {
+            pool.idle.remove(0);
+        }
+        pool.idle.push(Idle { stream, reuse, since: now, until: now + idle_time });
+    }
+
+    /// Closes what has been idle too long or was closed by its peer. Called about once a second.
+    pub fn sweep(&mut self, now: Timestamp) {
+        for pool in self.by_peer.values_mut() {
+            let mut lesson = None;
+            pool.idle.retain(|idle| {
+                let quiet = idle.stream.looks_quiet();
+                if !quiet {
+                    lesson = Some(now.since(idle.since));
+                }
+                quiet && now < idle.until
+            });
+            if let Some(idle_for) = lesson {
+                pool.learn(idle_for, now);
+            }
+        }
+        self.by_peer.retain(|_, pool| {
+            !pool.idle.is_empty() || pool.closes_after.is_some_and(|(_, when)| now.since(when) < LESSON_HOLDS)
+        });
+    }
+
+    /// Closes the idle connections to a peer: it was found unreachable, or is gone.
+    pub fn forget(&mut self, peer: PeerId) {
+        self.by_peer.remove(&peer);
+    }
+
+    /// Idle connections held, over all peers.
+    pub fn idle(&self) -> usize {
+        self.by_peer.values().map(|pool| pool.idle.len()).sum()
+    }
+}
+
+impl Pool {
+    fn learn(&mut self, idle_for: Duration, now: Timestamp) {
+        if idle_for >= SHORTEST_LESSON {
+            self.closes_after = Some((idle_for * 3 / 4, now));
+        }
+    }
+}
+
+/// Half a second before the peer closes it, but never under half of what was promised.
+fn safe(promised: Option<Duration>) -> Duration {
+    match promised {
+        None => Duration::MAX,
+        Some(promised) => promised.saturating_sub(Duration::from_millis(500)).max(promised / 2),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_promise_is_trusted_half_a_second_less() {
+        assert_eq!(safe(Some(Duration::from_secs(5))), Duration::from_millis(4_500));
+        assert_eq!(safe(Some(Duration::from_millis(600))), Duration::from_millis(300));
+        assert_eq!(safe(None), Duration::MAX);
+    }
+}

@@ -1,0 +1,173 @@
+//! What becomes of a head on its way through? Hop-by-hop fields stay, framing is written anew, the rest passes.
+
+use super::forwarded::{self, Said};
+use super::variables::Scope;
+use crate::config::template::Template;
+use crate::http1::{Framing, Known, RequestHead, ResponseHead, Version, encode};
+
+/// A request as it goes to a peer.
+pub struct Outbound<'a> {
+    /// As it came.
+    pub head: &'a RequestHead,
+    /// Path and query to send.
+    pub target: &'a [u8],
+    /// `Host` to send, unless `set` has one.
+    pub host: &'a [u8],
+    /// What the application is told of the client.
+    pub forwarded: forwarded::Facts<'a>,
+    /// Whether the sender's own X-Forwarded-* are kept.
+    pub trusted: bool,
+    /// How the body is framed.
+    pub framing: Framing,
+    /// `proxy_set_header`.
+    pub set: &'a [(String, Template)],
+    /// What templates are evaluated over.
+    pub scope: &'a Scope<'a>,
+    /// The connection is not kept.
+    pub close: bool,
+}
+
+/// Writes the head of a request. The order is nginx's: request line, Host, what the proxy sets, framing, what the client
+/// sent, in its order and case.
+pub fn write_request(out: &mut Vec<u8>, request: &Outbound<'_>) {
+    let is_set = |name: &[u8]| request.set.iter().any(|(set, _)| set.as_bytes().eq_ignore_ascii_case(name));
+    encode::request_line(out, request.head.method(), request.target);
+    if !is_set(b"Host") {
+        encode::field(out, b"Host", request.host);
+    }
+    let joined = request.trusted.then(|| joined(request.head, Known::XForwardedFor));
+    let said = if request.trusted { said(request.head, joined.as_deref()) } else { Said::default() };
+    forwarded::write(out, &request.forwarded, &said, |known| {
+        !request.set.is_empty() && is_set(known.name().as_bytes())
+    });
+    for (name, template) in request.set {
+        let before = out.len();
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b": ");
+        let value = out.len();
+        request.scope.append(template, out);
+        if out.len() == value || !encode::is_value(&out[value..]) {
+            // Empty: the field is removed. Never is a value sent that could be read as two.
+            out.truncate(before);
+        } else {
+            out.extend_from_slice(b"\r\n");
+        }
+    }
+    write_framing(out, request.framing);
+    if request.close {
+        encode::field(out, b"Connection", b"close");
+    }
+    for field in request.head.fields() {
+        if field.is_hop_by_hop() || field.is_unusual() || is_made_anew(field.known) {
+            continue;
+        }
+        if !request.set.is_empty() && is_set(field.name) {
+            continue;
+        }
+        encode::field(out, field.name, field.value);
+    }
+    encode::end_of_head(out);
+}
+
+fn is_made_anew(known: Known) -> bool {
+    use Known::*;
+    matches!(
+        known,
+        Host | ContentLength
+            | Expect
+            | XForwardedFor
+            | XForwardedProto
+            | XForwardedHost
+            | XForwardedPort
+            | XForwardedPrefix
+            | XRealIp
+            | Forwarded
+    )
+}
+
+/// All values of a field as one list.
+pub fn joined(head: &RequestHead, known: Known) -> Vec<u8> {
+    let mut values = head.fields().filter(|field| field.known == known).map(|field| field.value);
+    let mut joined = values.next().unwrap_or_default().to_vec();
+    for value in values {
+        joined.extend_from_slice(b", ");
+        joined.extend_from_slice(value);
+    }
+    joined
+}
+
+fn said<'a>(head: &'a RequestHead, joined: Option<&'a [u8]>) -> Said<'a> {
+    Said {
+        for_: joined.filter(|list| !list.is_empty()),
+        proto: head.field(Known::XForwardedProto),
+        host: head.field(Known::XForwardedHost),
+        port: head.field(Known::XForwardedPort),
+        prefix: head.field(Known::XForwardedPrefix),
+        forwarded: head.field(Known::Forwarded),
+    }
+}
+
+fn write_framing(out: &mut Vec<u8>, framing: Framing) {
+    match framing {
+        Framing::None | Framing::UntilClose => {}
+        Framing::Length(n) => encode::content_length(out, n),
+        Framing::Chunked => encode::field(out, b"Transfer-Encoding", b"chunked"),
+    }
+}
+
+/// How an answer's body is framed towards the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// No body follows.
+    Empty,
+    /// As many bytes.
+    Length(u64),
+    /// In chunks.
+    Chunked,
+    /// Until the connection closes.
+    UntilClose,
+}
+
+/// How a body that comes with `framing` is delivered to a client of this version.
+pub fn delivery(framing: Framing, client: Version) -> Delivery {
+    match (framing, client) {
+        (Framing::None, _) => Delivery::Empty,
+        (Framing::Length(n), _) => Delivery::Length(n),
+        (Framing::Chunked | Framing::UntilClose, Version::Http11) => Delivery::Chunked,
+        (Framing::Chunked | Framing::UntilClose, Version::Http10) => Delivery::UntilClose,
+    }
+}
+
+/// Writes the head of an answer for the client.
+pub fn write_response(out: &mut Vec<u8>, head: &ResponseHead, delivery: Delivery, client: Version, keep_alive: bool) {
+    encode::status_line(out, Version::Http11, head.status(), head.reason());
+    for field in head.fields() {
+        // Without a body (HEAD, 304) the length that the backend announces is information, not framing.
+        let framing = field.known == Known::ContentLength && delivery != Delivery::Empty;
+        if !field.is_hop_by_hop() && !framing {
+            encode::field(out, field.name, field.value);
+        }
+    }
+    match delivery {
+        Delivery::Empty | Delivery::UntilClose => {}
+        Delivery::Length(n) => encode::content_length(out, n),
+        Delivery::Chunked => encode::field(out, b"Transfer-Encoding", b"chunked"),
+    }
+    if !keep_alive {
+        encode::field(out, b"Connection", b"close");
+    } else if client == Version::Http10 {
+        encode::field(out, b"Connection", b"keep-alive");
+    }
+    encode::end_of_head(out);
+}
+
+/// Writes an interim answer (1xx) for the client.
+pub fn write_interim(out: &mut Vec<u8>, head: &ResponseHead) {
+    encode::status_line(out, Version::Http11, head.status(), head.reason());
+    for field in head.fields() {
+        if !field.is_hop_by_hop() && field.known != Known::ContentLength {
+            encode::field(out, field.name, field.value);
+        }
+    }
+    encode::end_of_head(out);
+}

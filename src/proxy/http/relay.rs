@@ -1,0 +1,253 @@
+//! The answer on its way to the client: streamed with back-pressure, framed anew.
+
+use std::future::poll_fn;
+use std::io::IoSlice;
+use std::task::{Context, Poll, ready};
+
+use super::attempt::{PeerConn, Rules, client_left};
+use super::body::{Body, ClientEnd};
+use super::connection::Connection;
+use super::headers::Delivery;
+use super::outcome::Trouble;
+use super::scratch::Scratch;
+use super::upload::{Stopped, Upload};
+use crate::http1::{Event, encode};
+use crate::net::{Buffer, Stream};
+use crate::telemetry::Failure;
+
+/// Chunks are joined until this many bytes wait to be written.
+const JOIN: usize = 64 * 1024;
+
+/// One delivery of an answer. Its head is in `Scratch::to_client` when it begins.
+#[derive(Debug)]
+pub struct Relay {
+    delivery: Delivery,
+    /// How much of `Scratch::to_client` was sent.
+    sent_of_out: usize,
+    /// Bytes at the front of `Scratch::peer_in` that are data to be sent as they are.
+    direct: usize,
+    /// The peer has said all.
+    ended: bool,
+    /// Bytes given to the client's socket.
+    pub sent: u64,
+    /// Bytes of the body among what was made ready for the client.
+    pub body: u64,
+}
+
+/// How a relay ended early.
+#[derive(Debug)]
+pub enum Cut {
+    /// By the client.
+    Client(ClientEnd),
+    /// By the peer, in the midst of the body.
+    Peer(Trouble),
+}
+
+impl Relay {
+    /// A delivery whose head is in `Scratch::to_client`.
+    pub fn new(delivery: Delivery) -> Relay {
+        Relay { delivery, sent_of_out: 0, direct: 0, ended: delivery == Delivery::Empty, sent: 0, body: 0 }
+    }
+
+    /// Streams until the peer has said all; what was read of it may not be with the client yet: see
+    /// [`Relay::flush`]. Meanwhile what is left of the request goes to the peer.
+    pub async fn stream(
+        &mut self,
+        conn: &mut Connection,
+        s: &mut Scratch,
+        peer: &mut PeerConn,
+        upload: &mut Upload,
+        body: &mut Body,
+        rules: Rules<'_>,
+    ) -> Result<(), Cut> {
+        // The usual case: head and body came in one piece.
+        self.decode(s)?;
+        if self.ended {
+            return Ok(());
+        }
+        let mut waits = Waits::Nobody;
+        let Connection { stream: client, deadline, worker, .. } = conn;
+        poll_fn(|cx| {
+            let mut progress = false;
+            if !upload.is_done() {
+                match upload.poll(cx, client, &mut peer.stream, s, body, &mut progress) {
+                    Poll::Pending | Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(Stopped::Peer(_))) => upload.give_up(),
+                    Poll::Ready(Err(Stopped::Client(end))) => return Poll::Ready(Err(Cut::Client(end))),
+                }
+            }
+            let now_waits = match self.poll_once(cx, client, &mut peer.stream, s, &mut progress) {
+                Poll::Ready(end) => return Poll::Ready(end),
+                Poll::Pending if self.has_pending(s) => Waits::Client,
+                Poll::Pending => Waits::Peer,
+            };
+            if upload.is_done() && client_left(cx, client, &mut s.client_in) {
+                return Poll::Ready(Err(Cut::Client(ClientEnd::Gone)));
+            }
+            if progress || now_waits != waits {
+                waits = now_waits;
+                let limit = if waits == Waits::Client { rules.client.send_timeout } else { rules.proxy.read_timeout };
+                deadline.set(worker.clock.now(), limit);
+            }
+            deadline.poll(cx).map(|()| {
+                Err(match waits {
+                    Waits::Client => Cut::Client(ClientEnd::TimedOut),
+                    _ => Cut::Peer(Trouble::late(Failure::ReadTimeout, rules.proxy)),
+                })
+            })
+        })
+        .await
+    }
+
+    /// Writes what is left to the client.
+    pub async fn flush(&mut self, conn: &mut Connection, s: &mut Scratch, rules: Rules<'_>) -> Result<(), ClientEnd> {
+        let Connection { stream: client, deadline, worker, .. } = conn;
+        let mut waiting = false;
+        poll_fn(|cx| {
+            let mut progress = false;
+            match self.poll_write(cx, client, s, &mut progress) {
+                Poll::Ready(end) => return Poll::Ready(end),
+                Poll::Pending if progress || !waiting => {
+                    waiting = true;
+                    deadline.set(worker.clock.now(), rules.client.send_timeout);
+                }
+                Poll::Pending => {}
+            }
+            deadline.poll(cx).map(|()| Err(ClientEnd::TimedOut))
+        })
+        .await
+    }
+
+    /// Whether nothing came behind the answer: its connection can be used again.
+    pub fn took_all(&self, s: &Scratch) -> bool {
+        s.peer_in.len() == self.direct
+    }
+
+    fn has_pending(&self, s: &Scratch) -> bool {
+        self.direct > 0 || self.sent_of_out < s.to_client.len()
+    }
+
+    /// Moves bytes until either side makes it wait. Ready when the peer has said all.
+    fn poll_once(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Stream,
+        peer: &mut Stream,
+        s: &mut Scratch,
+        progress: &mut bool,
+    ) -> Poll<Result<(), Cut>> {
+        loop {
+            self.decode(s)?;
+            if self.ended {
+                return Poll::Ready(Ok(()));
+            }
+            if self.has_pending(s) {
+                ready!(self.poll_write(cx, client, s, progress)).map_err(Cut::Client)?;
+                continue;
+            }
+            if self.body > 0 {
+                s.peer_in.expect_bulk();
+            }
+            match ready!(s.peer_in.poll_fill(peer, cx, Buffer::STREAMING)) {
+                Ok(1..) => *progress = true,
+                Ok(0) => match s.body_out.eof() {
+                    Ok(()) => {
+                        self.end(s);
+                        return Poll::Ready(Ok(()));
+                    }
+                    Err(_) => return Poll::Ready(Err(Cut::Peer(Trouble::new(Failure::Closed, CUT)))),
+                },
+                Err(error) => {
+                    return Poll::Ready(Err(Cut::Peer(Trouble::broken(Failure::Closed, &error))));
+                }
+            }
+        }
+    }
+
+    /// Turns what was read into what is to be written, as far as that is bounded.
+    fn decode(&mut self, s: &mut Scratch) -> Result<(), Cut> {
+        while !self.ended && self.direct == 0 && s.to_client.len() - self.sent_of_out < JOIN {
+            let decoded = match s.body_out.decode(s.peer_in.data()) {
+                Ok(decoded) => decoded,
+                Err(error) => {
+                    return Err(Cut::Peer(Trouble::new(Failure::Malformed, format!("malformed body: {error}"))));
+                }
+            };
+            match decoded.event {
+                Event::Data(range) => {
+                    self.body += range.len() as u64;
+                    if self.delivery == Delivery::Chunked {
+                        encode::chunk(&mut s.to_client, &s.peer_in.data()[range]);
+                        s.peer_in.consume(decoded.consumed);
+                    } else {
+                        debug_assert_eq!(range.end, decoded.consumed);
+                        self.direct = range.len();
+                        s.peer_in.consume(range.start);
+                        // A length is over with its last byte; there is no end to wait for.
+                        self.ended = s.body_out.is_done();
+                    }
+                }
+                Event::End => {
+                    s.peer_in.consume(decoded.consumed);
+                    self.end(s);
+                }
+                Event::NeedMore => {
+                    s.peer_in.consume(decoded.consumed);
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, s: &mut Scratch) {
+        if self.delivery == Delivery::Chunked && !self.ended {
+            encode::last_chunk(&mut s.to_client, s.body_out.trailers());
+        }
+        self.ended = true;
+    }
+
+    /// Writes until nothing is pending.
+    fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Stream,
+        s: &mut Scratch,
+        progress: &mut bool,
+    ) -> Poll<Result<(), ClientEnd>> {
+        while self.has_pending(s) {
+            let slices =
+                [IoSlice::new(&s.to_client[self.sent_of_out..]), IoSlice::new(&s.peer_in.data()[..self.direct])];
+            let slices = match (slices[0].is_empty(), slices[1].is_empty()) {
+                (true, _) => &slices[1..],
+                (_, true) => &slices[..1],
+                _ => &slices[..],
+            };
+            let n = match ready!(client.poll_write_vectored(cx, slices)) {
+                Ok(n) => n,
+                Err(_) => return Poll::Ready(Err(ClientEnd::Gone)),
+            };
+            *progress = true;
+            self.sent += n as u64;
+            let of_out = n.min(s.to_client.len() - self.sent_of_out);
+            self.sent_of_out += of_out;
+            self.direct -= n - of_out;
+            s.peer_in.consume(n - of_out);
+            if self.sent_of_out == s.to_client.len() {
+                s.to_client.clear();
+                self.sent_of_out = 0;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waits {
+    Nobody,
+    Client,
+    Peer,
+}
+
+/// A body that is shorter than its framing says.
+const CUT: &str = "closed the connection within the body of its answer";

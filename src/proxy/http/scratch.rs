@@ -1,0 +1,90 @@
+//! What a connection needs while it serves, and gives back while it is idle.
+
+use crate::http1::{BodyDecoder, Framing, RequestHead, ResponseHead};
+use crate::net::Buffer;
+use crate::telemetry::Attempt;
+
+/// Buffers above this many bytes are not kept for the next request.
+const KEEP: usize = 64 * 1024;
+/// How many are kept per worker.
+const SPARES: usize = 256;
+
+/// The memory of one busy connection. An idle connection has none.
+pub struct Scratch {
+    /// From the client, not yet used.
+    pub client_in: Buffer,
+    /// From the peer, not yet used.
+    pub peer_in: Buffer,
+    /// To the peer: the head, or a chunk.
+    pub to_peer: Vec<u8>,
+    /// To the client: the head, or a chunk.
+    pub to_client: Vec<u8>,
+    /// The request's body as far as it was gathered, decoded.
+    pub gathered: Vec<u8>,
+    /// The request's head.
+    pub request: RequestHead,
+    /// The answer's head.
+    pub response: ResponseHead,
+    /// The decoder of the request's body.
+    pub body_in: BodyDecoder,
+    /// The decoder of the answer's body.
+    pub body_out: BodyDecoder,
+    /// What is asked of the peer: path and query.
+    pub target: Vec<u8>,
+    /// Who was asked, for the log.
+    pub attempts: Vec<Attempt>,
+    /// The path that routes.
+    pub path: Vec<u8>,
+    /// The key of `hash`.
+    pub key: Vec<u8>,
+}
+
+/// The scratches of a worker that nobody uses.
+#[derive(Default)]
+pub struct Spare(Vec<Box<Scratch>>);
+
+impl Spare {
+    /// One to work with.
+    pub fn take(&mut self) -> Box<Scratch> {
+        self.0.pop().unwrap_or_default()
+    }
+
+    /// Takes one back.
+    pub fn put(&mut self, mut scratch: Box<Scratch>) {
+        if self.0.len() < SPARES && scratch.client_in.is_empty() && scratch.weight() <= KEEP {
+            scratch.peer_in.clear();
+            self.0.push(scratch);
+        }
+    }
+}
+
+impl Default for Scratch {
+    fn default() -> Scratch {
+        Scratch {
+            client_in: Buffer::default(),
+            peer_in: Buffer::default(),
+            to_peer: Vec::new(),
+            to_client: Vec::new(),
+            gathered: Vec::new(),
+            request: RequestHead::new(),
+            response: ResponseHead::new(),
+            body_in: BodyDecoder::new(Framing::None),
+            body_out: BodyDecoder::new(Framing::None),
+            target: Vec::new(),
+            attempts: Vec::new(),
+            path: Vec::new(),
+            key: Vec::new(),
+        }
+    }
+}
+
+impl Scratch {
+    /// Bytes allocated, about.
+    fn weight(&self) -> usize {
+        self.client_in.capacity()
+            + self.peer_in.capacity()
+            + self.to_peer.capacity()
+            + self.to_client.capacity()
+            + self.gathered.capacity()
+    }
+}

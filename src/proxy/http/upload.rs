@@ -1,0 +1,202 @@
+//! The request on its way to a peer: its head, what was gathered of its body, and the rest as the client sends it.
+
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll, ready};
+
+use super::body::{Body, ClientEnd};
+use super::scratch::Scratch;
+use crate::http1::{Event, Framing, encode};
+use crate::net::{Buffer, Stream};
+
+/// How a body is framed towards the peer.
+pub fn outgoing(body: &Body, s: &Scratch) -> Framing {
+    match body.framing {
+        Framing::Chunked if body.complete && s.body_in.trailers().is_empty() => {
+            Framing::Length(s.gathered.len() as u64)
+        }
+        other => other,
+    }
+}
+
+/// One sending of a request.
+#[derive(Debug)]
+pub struct Upload {
+    chunked: bool,
+    /// How much of `Scratch::to_peer` was sent.
+    head_at: usize,
+    /// How much of `Scratch::gathered` was sent.
+    body_at: usize,
+    /// Bytes at the front of `Scratch::client_in` that are data to be sent as they are.
+    direct: usize,
+    /// Nothing more will be added to what is to be sent.
+    ended: bool,
+    /// All was sent, or the peer takes no more.
+    done: bool,
+    /// The peer stopped reading before it had all.
+    cut: bool,
+    /// A byte was given to the kernel.
+    wrote: bool,
+    waits_for: Side,
+}
+
+/// Whom a pending upload waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The client is to send.
+    Client,
+    /// The peer is to take.
+    Peer,
+}
+
+/// How an upload ended early.
+#[derive(Debug)]
+pub enum Stopped {
+    /// The client's fault.
+    Client(ClientEnd),
+    /// The peer does not take more.
+    Peer(io::Error),
+}
+
+impl Upload {
+    /// The sending of what is in `s.to_peer` (the head) and `s.gathered`, and then the rest of `body`.
+    pub fn new(s: &mut Scratch, body: &Body) -> Upload {
+        let chunked = outgoing(body, s) == Framing::Chunked;
+        let mut upload = Upload {
+            chunked,
+            head_at: 0,
+            body_at: 0,
+            direct: 0,
+            ended: body.complete,
+            done: false,
+            cut: false,
+            wrote: false,
+            waits_for: Side::Peer,
+        };
+        if chunked {
+            encode::chunk(&mut s.to_peer, &s.gathered);
+            upload.body_at = s.gathered.len();
+            if body.complete {
+                encode::last_chunk(&mut s.to_peer, s.body_in.trailers());
+            }
+        }
+        upload
+    }
+
+    /// Whether a byte may have reached the peer.
+    pub fn wrote(&self) -> bool {
+        self.wrote
+    }
+
+    /// Whether nothing is left to do.
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// Whether the peer got all of it.
+    pub fn is_whole(&self) -> bool {
+        self.done && !self.cut
+    }
+
+    /// Whom it waits for.
+    pub fn waits_for(&self) -> Side {
+        self.waits_for
+    }
+
+    /// The peer reads no more: what is left of the request is not its concern.
+    pub fn give_up(&mut self) {
+        self.done = true;
+        self.cut = true;
+    }
+
+    /// Sends as much as goes. `progress` is set when bytes moved.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Stream,
+        peer: &mut Stream,
+        s: &mut Scratch,
+        body: &mut Body,
+        progress: &mut bool,
+    ) -> Poll<Result<(), Stopped>> {
+        loop {
+            if self.head_at < s.to_peer.len() || self.body_at < s.gathered.len() {
+                self.waits_for = Side::Peer;
+                let slices = [IoSlice::new(&s.to_peer[self.head_at..]), IoSlice::new(&s.gathered[self.body_at..])];
+                let slices = if slices[1].is_empty() { &slices[..1] } else { &slices[..] };
+                let n = ready!(peer.poll_write_vectored(cx, slices)).map_err(Stopped::Peer)?;
+                let of_head = n.min(s.to_peer.len() - self.head_at);
+                self.head_at += of_head;
+                self.body_at += n - of_head;
+                self.wrote = true;
+                *progress = true;
+            } else if self.direct > 0 {
+                self.waits_for = Side::Peer;
+                let data = IoSlice::new(&s.client_in.data()[..self.direct]);
+                let n = ready!(peer.poll_write_vectored(cx, &[data])).map_err(Stopped::Peer)?;
+                s.client_in.consume(n);
+                self.direct -= n;
+                *progress = true;
+            } else if self.ended {
+                self.done = true;
+                return Poll::Ready(Ok(()));
+            } else {
+                ready!(self.poll_more(cx, client, s, body, progress)).map_err(Stopped::Client)?;
+            }
+        }
+    }
+
+    /// Takes more of the body from the client.
+    fn poll_more(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Stream,
+        s: &mut Scratch,
+        body: &mut Body,
+        progress: &mut bool,
+    ) -> Poll<Result<(), ClientEnd>> {
+        body.streamed = true;
+        let decoded = s.body_in.decode(s.client_in.data()).map_err(ClientEnd::Bad)?;
+        match decoded.event {
+            Event::Data(range) => {
+                body.take(range.len())?;
+                if self.chunked {
+                    s.to_peer.clear();
+                    self.head_at = 0;
+                    encode::chunk(&mut s.to_peer, &s.client_in.data()[range]);
+                    s.client_in.consume(decoded.consumed);
+                } else {
+                    self.direct = range.len();
+                    s.client_in.consume(range.start);
+                    debug_assert_eq!(range.end, decoded.consumed);
+                }
+                // A length is over with its last byte.
+                self.ended = !self.chunked && s.body_in.is_done();
+            }
+            Event::End => {
+                s.client_in.consume(decoded.consumed);
+                self.ended = true;
+                body.complete = true;
+                if self.chunked {
+                    s.to_peer.clear();
+                    self.head_at = 0;
+                    encode::last_chunk(&mut s.to_peer, s.body_in.trailers());
+                }
+            }
+            Event::NeedMore => {
+                s.client_in.consume(decoded.consumed);
+                self.waits_for = Side::Client;
+                if body.received > s.gathered.len() as u64 {
+                    s.client_in.expect_bulk();
+                }
+                match ready!(s.client_in.poll_fill(client, cx, Buffer::STREAMING)) {
+                    Ok(1..) => *progress = true,
+                    Ok(0) | Err(_) => return Poll::Ready(Err(ClientEnd::Gone)),
+                }
+            }
+        }
+        if self.ended {
+            body.complete = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+}

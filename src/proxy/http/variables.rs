@@ -1,0 +1,231 @@
+//! What do `$variables` stand for in this request?
+
+use std::cell::OnceCell;
+use std::net::SocketAddr;
+
+use super::connection::Client;
+use super::forwarded::address_text;
+use super::headers::joined;
+use crate::config::template::{Part, Template, Variable};
+use crate::http1::{Known, RequestHead, encode, split_port};
+use crate::telemetry;
+
+/// A request as templates see it.
+pub struct Scope<'a> {
+    /// The head as it came.
+    pub head: &'a RequestHead,
+    /// Its connection.
+    pub client: &'a Client,
+    /// The client's address, after trusted proxies.
+    pub address: SocketAddr,
+    /// The decoded path: `$uri`.
+    pub path: &'a [u8],
+    /// `$server_name`.
+    pub server_name: &'a str,
+    /// `$proxy_host`.
+    pub proxy_host: &'a str,
+    /// `$request_id`, made when first asked for.
+    pub request_id: &'a RequestId,
+}
+
+/// 32 hexadecimal digits that no other request has, made when first asked for.
+#[derive(Debug, Default)]
+pub struct RequestId(OnceCell<String>);
+
+impl RequestId {
+    /// The digits.
+    pub fn get(&self) -> &str {
+        self.0.get_or_init(|| format!("{:032x}", rand::random::<u128>()))
+    }
+
+    /// The digits, if anybody asked for them.
+    pub fn made(&self) -> Option<&str> {
+        self.0.get().map(String::as_str)
+    }
+}
+
+impl Scope<'_> {
+    /// Appends the template's text. A variable without a value is empty.
+    pub fn append(&self, template: &Template, out: &mut Vec<u8>) {
+        for part in &template.parts {
+            match part {
+                Part::Literal(text) => out.extend_from_slice(text.as_bytes()),
+                Part::Variable(variable) => drop(self.variable(variable, out)),
+            }
+        }
+    }
+
+    /// Appends a variable's value; false if it has none.
+    fn variable(&self, variable: &Variable, out: &mut Vec<u8>) -> bool {
+        let head = self.head;
+        match variable {
+            Variable::RemoteAddr => address_text(out, self.address.ip()),
+            Variable::RemotePort => encode::decimal(out, self.address.port().into()),
+            Variable::RemoteUser => return append(out, remote_user(head).as_deref()),
+            Variable::ServerAddr => address_text(out, self.client.local.ip()),
+            Variable::ServerPort => encode::decimal(out, self.client.local.port().into()),
+            Variable::ServerProtocol => out.extend_from_slice(protocol(head).as_bytes()),
+            Variable::ServerName => out.extend_from_slice(self.server_name.as_bytes()),
+            Variable::Scheme => out.extend_from_slice(b"http"),
+            Variable::Host => match head.host() {
+                Some(host) => out.extend(host_alone(host).iter().map(u8::to_ascii_lowercase)),
+                None => out.extend_from_slice(self.server_name.as_bytes()),
+            },
+            Variable::Http(name) => return self.field(name, out),
+            Variable::Request => out.extend_from_slice(head.request_line()),
+            Variable::RequestMethod => out.extend_from_slice(head.method()),
+            Variable::RequestUri => out.extend_from_slice(head.origin_form()),
+            Variable::Uri => out.extend_from_slice(self.path),
+            Variable::Args => return append(out, head.query()),
+            Variable::IsArgs => {
+                if head.query().is_some_and(|query| !query.is_empty()) {
+                    out.push(b'?');
+                }
+            }
+            Variable::Arg(name) => return append(out, argument(head.query().unwrap_or_default(), name)),
+            Variable::Cookie(name) => {
+                let mut cookies = head.fields().filter(|field| field.known == Known::Cookie);
+                return append(out, cookies.find_map(|field| cookie(field.value, name)));
+            }
+            Variable::RequestId => out.extend_from_slice(self.request_id.get().as_bytes()),
+            Variable::ProxyHost => out.extend_from_slice(self.proxy_host.as_bytes()),
+            Variable::ProxyAddXForwardedFor => {
+                let before = joined(head, Known::XForwardedFor);
+                if !before.is_empty() {
+                    out.extend_from_slice(&before);
+                    out.extend_from_slice(b", ");
+                }
+                address_text(out, self.address.ip());
+            }
+            Variable::Connection => encode::decimal(out, self.client.serial),
+            Variable::Log(_) => return false,
+        }
+        true
+    }
+
+    /// `$http_NAME`: the values of a field, joined; its name with `_` for `-`.
+    fn field(&self, name: &str, out: &mut Vec<u8>) -> bool {
+        let matches = |field: &[u8]| {
+            field.len() == name.len()
+                && field
+                    .iter()
+                    .zip(name.bytes())
+                    .all(|(a, b)| if *a == b'-' { b == b'_' } else { a.to_ascii_lowercase() == b })
+        };
+        let mut found = false;
+        for field in self.head.fields().filter(|field| !field.is_unusual() && matches(field.name)) {
+            if found {
+                out.extend_from_slice(b", ");
+            }
+            out.extend_from_slice(field.value);
+            found = true;
+        }
+        found
+    }
+}
+
+impl telemetry::Variables for Scope<'_> {
+    fn append(&self, variable: &Variable, out: &mut Vec<u8>) -> bool {
+        self.variable(variable, out)
+    }
+}
+
+fn append(out: &mut Vec<u8>, value: Option<&[u8]>) -> bool {
+    out.extend_from_slice(value.unwrap_or_default());
+    value.is_some()
+}
+
+/// `HTTP/1.1`.
+pub fn protocol(head: &RequestHead) -> &'static str {
+    match head.version() {
+        crate::http1::Version::Http10 => "HTTP/1.0",
+        crate::http1::Version::Http11 => "HTTP/1.1",
+    }
+}
+
+/// The host without its port.
+pub fn host_alone(host: &[u8]) -> &[u8] {
+    split_port(host).0
+}
+
+/// The value of an argument of the query: the first of that name, as it came. (nginx: `ngx_http_arg`.)
+fn argument<'a>(query: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    query.split(|b| *b == b'&').find_map(|pair| {
+        let at = pair.iter().position(|b| *b == b'=')?;
+        pair[..at].eq_ignore_ascii_case(name.as_bytes()).then_some(&pair[at + 1..])
+    })
+}
+
+/// The value of a cookie in one Cookie field.
+fn cookie<'a>(field: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    field.split(|b| matches!(b, b';' | b',')).find_map(|pair| {
+        let pair = pair.trim_ascii();
+        let at = pair.iter().position(|b| *b == b'=')?;
+        pair[..at].trim_ascii().eq_ignore_ascii_case(name.as_bytes()).then(|| pair[at + 1..].trim_ascii())
+    })
+}
+
+/// The user of Basic credentials (RFC 7617).
+pub fn remote_user(head: &RequestHead) -> Option<Vec<u8>> {
+    let credentials = head.field(Known::Authorization)?;
+    let (scheme, token) = credentials.split_at_checked(6)?;
+    if !scheme.eq_ignore_ascii_case(b"basic ") {
+        return None;
+    }
+    let mut decoded = base64(token.trim_ascii())?;
+    let colon = decoded.iter().position(|b| *b == b':')?;
+    decoded.truncate(colon);
+    Some(decoded)
+}
+
+/// Standard alphabet (RFC 4648 §4): eight lines, for a name in a log; not worth a dependency.
+fn base64(text: &[u8]) -> Option<Vec<u8>> {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let (mut out, mut bits, mut held) = (Vec::with_capacity(text.len()), 0u32, 0u32);
+    for byte in text.iter().take_while(|b| **b != b'=') {
+        let six = ALPHABET.iter().position(|known| known == byte)?;
+        bits = (bits << 6) | u32::try_from(six).ok()?;
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            out.push(u8::try_from((bits >> held) & 0xff).ok()?);
+        }
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_argument_is_the_first_of_its_name_as_it_came() {
+        for (query, name, expected) in [
+            ("a=1&b=2", "b", Some("2")),
+            ("A=1", "a", Some("1")),
+            ("a=1&a=2", "a", Some("1")),
+            ("a=x%20y", "a", Some("x%20y")),
+            ("ab=1", "a", None),
+            ("a", "a", None),
+            ("a=", "a", Some("")),
+            ("", "a", None),
+        ] {
+            assert_eq!(argument(query.as_bytes(), name), expected.map(str::as_bytes), "{query} {name}");
+        }
+    }
+
+    #[test]
+    fn a_cookie_is_found_among_others() {
+        for (field, expected) in
+            [("sid=7", Some("7")), ("a=1; sid=7; b=2", Some("7")), ("xsid=1;sid = 7 ", Some("7")), ("sidx=1", None)]
+        {
+            assert_eq!(cookie(field.as_bytes(), "sid"), expected.map(str::as_bytes), "{field}");
+        }
+    }
+
+    #[test]
+    fn the_user_of_basic_credentials_is_read() {
+        assert_eq!(base64(b"QWxhZGRpbjpvcGVuIHNlc2FtZQ==").unwrap(), b"Aladdin:open sesame");
+        assert_eq!(base64(b"a!"), None);
+    }
+}

@@ -1,0 +1,163 @@
+//! Who could serve this request? A group of peers in two tiers, and what it keeps across snapshots.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+
+use tokio::sync::Notify;
+
+use super::budget::RetryBudget;
+use super::queue::Queue;
+use super::tier::{Seat, Tier};
+use crate::clock::Timestamp;
+use crate::config::model::Upstream;
+use crate::health::Pool;
+use crate::id::{GroupId, PeerId};
+
+/// A group as one snapshot has it.
+#[derive(Debug)]
+pub struct Group {
+    /// What it keeps across snapshots.
+    pub state: Arc<GroupState>,
+    /// Its `[upstream.NAME]` as configured.
+    pub config: Arc<Upstream>,
+    /// Primaries, backups: in the order they are asked.
+    pub(super) tiers: [Tier; 2],
+}
+
+/// What a group keeps across snapshots: its identity, and what its requests share.
+#[derive(Debug)]
+pub struct GroupState {
+    /// Told apart from every other group of this process.
+    pub id: GroupId,
+    /// The name in the table's header.
+    pub name: Arc<str>,
+    /// Since when it exists.
+    pub began: Timestamp,
+    /// How many retries its requests may cost.
+    pub budget: RetryBudget,
+    pub(super) pool: Arc<Pool>,
+    pub(super) queue: Arc<Queue>,
+    /// Woken at every probe's end and every transition: for requests that wait for a verdict.
+    pub(super) changed: Notify,
+    /// No trial of a primary, of a backup, is due before this, in microseconds.
+    next_trial: [AtomicU64; 2],
+    /// The published snapshot of this group: whose balancers are to be told. A lease may be older than that.
+    current: Mutex<Weak<Group>>,
+}
+
+impl Group {
+    /// Told apart from every other group of this process.
+    pub fn id(&self) -> GroupId {
+        self.state.id
+    }
+
+    /// The name in the table's header.
+    pub fn name(&self) -> &str {
+        &self.state.name
+    }
+
+    /// Primaries, backups.
+    pub fn tiers(&self) -> &[Tier; 2] {
+        &self.tiers
+    }
+
+    /// All peers, primaries first.
+    pub fn seats(&self) -> impl Iterator<Item = &Seat> {
+        self.tiers.iter().flat_map(|tier| &tier.seats)
+    }
+
+    /// How many peers it has.
+    pub fn len(&self) -> usize {
+        self.tiers.iter().map(|tier| tier.seats.len()).sum()
+    }
+
+    /// Whether it has no peers: nothing was resolved yet, or nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many attempts a request may make: `proxy_next_upstream_tries`, or (0) min(3, peers); at least one.
+    pub fn attempts(&self, configured: u32) -> u32 {
+        let peers = u32::try_from(self.len()).unwrap_or(u32::MAX);
+        if configured == 0 { peers.clamp(1, 3) } else { configured.min(peers.max(1)) }
+    }
+
+    /// Whether one more retry is within the group's budget, which it is charged to if so.
+    pub fn try_retry(&self, now: Timestamp) -> bool {
+        self.state.budget.try_retry(&self.config.retry_budget, now)
+    }
+
+    /// How many requests wait in the queue.
+    pub fn waiting(&self) -> usize {
+        self.state.queue.waiting()
+    }
+
+    /// How many requests the queue turned away.
+    pub fn overflows(&self) -> u64 {
+        self.state.queue.overflows()
+    }
+
+    /// Makes this the snapshot whose balancers hear of changes, and tells them what is so now.
+    pub(super) fn take_over(self: &Arc<Group>, now: Timestamp) {
+        // In this order: a change before it is seen in the cells below, one after it is told to this snapshot.
+        *self.state.current() = Arc::downgrade(self);
+        for tier in &self.tiers {
+            tier.tell_balancer(now);
+            self.schedule_trials(tier, now);
+        }
+    }
+
+    /// Whether a trial of a tier may be due.
+    pub(super) fn trial_is_due(&self, tier: &Tier, now: Timestamp) -> bool {
+        now.as_micros() >= self.state.next_trial[tier.which as usize].load(Relaxed)
+    }
+
+    /// Finds out when the next trial of a tier is due.
+    pub(super) fn schedule_trials(&self, tier: &Tier, now: Timestamp) {
+        let next_trial = &self.state.next_trial[tier.which as usize];
+        // First forget, then look: what a concurrent `trial_due` says is kept.
+        next_trial.store(u64::MAX, SeqCst);
+        next_trial.fetch_min(tier.next_trial(now).as_micros(), SeqCst);
+    }
+}
+
+impl GroupState {
+    pub(super) fn new(name: Arc<str>, max_ejected: u8, now: Timestamp) -> GroupState {
+        GroupState {
+            id: GroupId::fresh(),
+            name,
+            began: now,
+            budget: RetryBudget::default(),
+            pool: Arc::new(Pool::new(max_ejected)),
+            queue: Arc::default(),
+            changed: Notify::new(),
+            next_trial: [AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX)],
+            current: Mutex::new(Weak::new()),
+        }
+    }
+
+    /// A peer's trial is due at `at`. Of which tier it is now does not matter: the other looks once in vain.
+    pub(super) fn trial_due(&self, at: Timestamp) {
+        self.next_trial.iter().for_each(|next| _ = next.fetch_min(at.as_micros(), SeqCst));
+    }
+
+    /// A peer became available or unavailable: its tier's balancer hears of it.
+    pub(super) fn availability_changed(&self, peer: PeerId, now: Timestamp) {
+        let current = self.current().upgrade();
+        let tiers = current.iter().flat_map(|group| &group.tiers);
+        tiers
+            .filter(|tier| tier.seats.iter().any(|seat| seat.peer.id == peer))
+            .for_each(|tier| tier.tell_balancer(now));
+    }
+
+    /// Lets everybody who waits look again.
+    pub(super) fn wake(&self) {
+        self.changed.notify_waiters();
+        self.queue.sweep();
+    }
+
+    fn current(&self) -> MutexGuard<'_, Weak<Group>> {
+        // Only a pointer is moved under this lock, so it cannot be left half done.
+        self.current.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
