@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use super::fields::{Inherited, texts, unfit};
 use super::location;
-use super::section::{Levels, Section, Settings, plain, what};
+use super::section::{Levels, Section, Settings};
+use super::setting::{plain, what};
 use super::upstream::Upstreams;
 use crate::config::address;
 use crate::config::diagnostic::{Diagnostic, Span, Unfit};
@@ -132,7 +133,7 @@ fn listen_address(node: &Node, sink: &Sink) -> Option<SocketAddr> {
             }
         },
         Value::Text(text) => {
-            let plain = plain(text, "listen").map_err(|mistake| sink.report(mistake)).ok()?;
+            let plain = plain(text, "listen").map_err(|mistake| sink.report(*mistake)).ok()?;
             let listen = listen_words(&plain);
             listen.map_err(|why| sink.report(unfit(text, message.to_owned(), why))).ok()
         }
@@ -230,13 +231,12 @@ fn label_list(text: &str) -> Result<String, Unfit> {
 impl Taken {
     fn refuse_ambiguity(&mut self, listen: &[Placed<Listen>], names: &[Placed<ServerName>], section: &Section<'_>) {
         for (listen, place) in listen {
-            if listen.default_server {
-                if let Some(first) = self.defaults.insert(listen.address, place.clone()) {
-                    let mistake =
-                        Diagnostic::error("two servers are the default of the same address").at(place.clone());
-                    let mistake = mistake.context(first, "the first one");
-                    section.sink.report(mistake.help("remove `default_server = true` from one of them"));
-                }
+            if listen.default_server
+                && let Some(first) = self.defaults.insert(listen.address, place.clone())
+            {
+                let mistake = Diagnostic::error("two servers are the default of the same address").at(place.clone());
+                let mistake = mistake.context(first, "the first one");
+                section.sink.report(mistake.help("remove `default_server = true` from one of them"));
             }
             if names.is_empty() && !section.has("server_name") {
                 self.take((listen.address, None), place.clone(), section, "another server listens here for any name");

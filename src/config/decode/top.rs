@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::fields::{template, texts, unfit};
-use super::section::{Section, Settings, plain, what};
+use super::section::{Section, Settings};
+use super::setting::{plain, what};
 use crate::config::diagnostic::{Diagnostic, Unfit};
 use crate::config::directives::Place;
 use crate::config::model::{Admin, AdminListen, Config, LogFormat, LogTarget, Server};
@@ -94,7 +95,7 @@ fn workers(top: &Section<'_>) -> Option<usize> {
             Ok(plain) if text.has_placeholder() => plain.parse().ok(),
             Ok(_) => None,
             Err(mistake) => {
-                top.sink.report(mistake);
+                top.sink.report(*mistake);
                 return None;
             }
         },
