@@ -22,6 +22,7 @@ type Placed<T> = (T, Span);
 struct Taken {
     names: HashMap<(SocketAddr, Option<ServerName>), Span>,
     defaults: HashMap<SocketAddr, Span>,
+    addresses: Vec<Placed<SocketAddr>>,
 }
 
 /// Reads every `[[server]]`. Without any, a single upstream gets one that listens on port 80.
@@ -231,6 +232,7 @@ fn label_list(text: &str) -> Result<String, Unfit> {
 impl Taken {
     fn refuse_ambiguity(&mut self, listen: &[Placed<Listen>], names: &[Placed<ServerName>], section: &Section<'_>) {
         for (listen, place) in listen {
+            self.refuse_overlap(listen.address, place, section.sink);
             if listen.default_server
                 && let Some(first) = self.defaults.insert(listen.address, place.clone())
             {
@@ -248,6 +250,16 @@ impl Taken {
         }
     }
 
+    fn refuse_overlap(&mut self, address: SocketAddr, place: &Span, sink: &Sink) {
+        if let Some((_, first)) = self.addresses.iter().find(|(taken, _)| overlap(*taken, address)) {
+            let mistake = Diagnostic::error("a port is listened on for every address and for a single one");
+            let mistake = mistake.at(place.clone()).context(first.clone(), "the other one");
+            let mistake = mistake.note("the second of the two would find the port in use");
+            sink.report(mistake.help("keep the one for every address; tell servers apart by `server_name`"));
+        }
+        self.addresses.push((address, place.clone()));
+    }
+
     fn take(&mut self, key: (SocketAddr, Option<ServerName>), place: Span, section: &Section<'_>, message: &str) {
         let named = key.1.is_some();
         if let Some(first) = self.names.insert(key, place.clone()) {
@@ -260,9 +272,34 @@ impl Taken {
     }
 }
 
+/// Whether one of two addresses is every address and the other a single one, of the same port. Ports are taken
+/// exclusively, so that a second weir is told; then the system refuses the second of these. (IPv6 sockets are IPv6's
+/// alone.)
+pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let every = one.ip().is_unspecified() != other.ip().is_unspecified();
+    every && one.port() == other.port() && one.port() != 0 && one.is_ipv4() == other.is_ipv4()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_address_overlaps_with_a_single_one_of_its_family_and_port() {
+        let table = [
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "0.0.0.0:80", true),
+            ("[::]:80", "[::1]:80", true),
+            ("0.0.0.0:80", "127.0.0.1:81", false),
+            ("0.0.0.0:80", "0.0.0.0:80", false),
+            ("127.0.0.2:80", "127.0.0.1:80", false),
+            ("[::]:80", "127.0.0.1:80", false),
+            ("0.0.0.0:0", "127.0.0.1:0", false),
+        ];
+        for (one, other, expected) in table {
+            assert_eq!(overlap(one.parse().unwrap(), other.parse().unwrap()), expected, "{one} {other}");
+        }
+    }
 
     #[test]
     fn server_names_are_exact_or_open_at_one_end() {
