@@ -90,6 +90,9 @@ impl Applied {
     }
 }
 
+/// How many differences one line names.
+const MOST_SHOWN: usize = 20;
+
 fn same_settings(before: &Group, after: &Group) -> bool {
     let mut config = (*before.config).clone();
     config.servers.clone_from(&after.config.servers);
@@ -112,7 +115,10 @@ impl fmt::Display for Applied {
         if self.routes_changed {
             parts.push("routes".to_owned());
         }
-        f.write_str(if parts.is_empty() { "nothing changed" } else { "" })?;
-        f.write_str(&parts.join(", "))
+        match parts.len().checked_sub(MOST_SHOWN) {
+            None | Some(0) if parts.is_empty() => f.write_str("nothing changed"),
+            None | Some(0) => f.write_str(&parts.join(", ")),
+            Some(more) => write!(f, "{} and {more} more", parts[..MOST_SHOWN].join(", ")),
+        }
     }
 }
