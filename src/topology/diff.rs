@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::group::{Group, GroupState};
+use super::group::Group;
 use super::peer::Peer;
 use super::routes::ListenerSpec;
 
@@ -30,7 +30,6 @@ pub struct Applied {
     /// Whether servers or locations were read anew.
     pub routes_changed: bool,
     pub(super) regrouped: Vec<Regrouped>,
-    pub(super) dissolved: Vec<Arc<GroupState>>,
 }
 
 /// A group that is not the same object as before.
@@ -44,7 +43,7 @@ impl Applied {
     /// Whether the new snapshot is as the old one.
     pub fn is_empty(&self) -> bool {
         self.regrouped.is_empty()
-            && self.dissolved.is_empty()
+            && self.groups_removed.is_empty()
             && self.listeners_added.is_empty()
             && self.listeners_removed.is_empty()
             && !self.routes_changed
@@ -73,7 +72,6 @@ impl Applied {
     pub(super) fn remove_group(&mut self, group: &Arc<Group>) {
         self.groups_removed.push(group.state.name.clone());
         self.peers_removed.extend(group.seats().map(|seat| seat.peer.clone()));
-        self.dissolved.push(group.state.clone());
     }
 
     pub(super) fn compare_listeners(&mut self, before: &Arc<[ListenerSpec]>, after: &Arc<[ListenerSpec]>) {

@@ -8,7 +8,7 @@ use super::fixture::*;
 use crate::balancer::{FULL, Method};
 use crate::clock::Timestamp;
 use crate::config::model::{Config, Upstream};
-use crate::health::{Admission, Seen, State, Tier};
+use crate::health::{Admission, Outcome, Seen, State, Tier};
 use crate::topology::{Applied, Ask, Change, Group, Live, Peer, PeerTransition, Topology, Tried};
 
 fn to(servers: &str) -> Change {
@@ -249,10 +249,12 @@ fn a_primary_may_become_a_backup() {
 #[test]
 fn leases_older_than_the_snapshot_tell_its_balancer() {
     let world = World::of("a, b, c");
-    let held = world.group().try_lease(&get(&Tried::new()), T0).expect("a is first");
-    world.apply(to("a, b, c, d"), T0);
-    held.finish(hard(), T0);
-    assert_eq!(several(&world.group(), 6, T0), "b c d b c d", "a has left the rotation, its turns go to nobody");
+    fail(&world.group(), "a", hard(), T0);
+    let trial = world.group().try_lease(&get(&Tried::new()), at(10)).expect("a is due");
+    world.apply(to("a, b, c, d"), at(10));
+    assert_eq!(several(&world.group(), 3, at(10)), "b c d");
+    trial.finish(Outcome::Success, at(11));
+    assert_eq!(several(&world.group(), 4, at(11)), "a b c d");
 }
 
 #[test]
