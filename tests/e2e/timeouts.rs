@@ -166,11 +166,16 @@ fn a_body_that_does_not_come_is_408_and_reaches_no_application() {
 fn an_idle_client_is_closed_after_keepalive_timeout_without_a_word() {
     let a = Backend::start("a");
     let weir = Site::of([&a]).top("keepalive_timeout = \"300ms\"").start();
-    let mut used = weir.client();
-    used.get("/");
-    assert!(used.closed_silently(), "after a request");
-    let mut unused = weir.client();
-    assert!(unused.closed_silently(), "before the first");
+    let mut client = weir.client();
+    client.get("/");
+    assert!(client.closed_silently());
+}
+
+#[test]
+fn a_client_that_never_says_anything_is_closed_after_client_header_timeout_without_a_word() {
+    let a = Backend::start("a");
+    let weir = Site::of([&a]).top("client_header_timeout = \"300ms\"").start();
+    assert!(weir.client().closed_silently());
 }
 
 #[test]
