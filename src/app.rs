@@ -104,7 +104,7 @@ async fn control(options: Options) -> Result<(), StartError> {
         runtime.block_on(Prober::new(prober_live, prober_announcer).run(prober_version));
     })?;
     if let Some(file) = file {
-        tokio::task::spawn_local(Reload::new(file, requests.clone()).run());
+        tokio::task::spawn_local(Reload::new(file, requests.clone())?.run());
     }
     reopen_on_signal(&log)?;
     let admin = config.admin.listen.as_ref().and_then(|listen| match Admin::bind(listen) {

@@ -1,11 +1,12 @@
 //! An edited file takes effect by itself; a bad one changes nothing and says why.
 
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
@@ -26,6 +27,7 @@ pub struct Reload {
     requests: mpsc::UnboundedSender<Request>,
     seen: Stamp,
     text: Option<String>,
+    hangup: Signal,
     warned_stale: bool,
 }
 
@@ -44,21 +46,20 @@ impl Stamp {
 }
 
 impl Reload {
-    /// Watches `path`, which has just been read.
-    pub fn new(path: PathBuf, requests: mpsc::UnboundedSender<Request>) -> Reload {
+    /// Watches `path`, which has just been read. From here on SIGHUP is caught, which would else end the process.
+    ///
+    /// # Errors
+    /// If the process may not have signal handlers.
+    pub fn new(path: PathBuf, requests: mpsc::UnboundedSender<Request>) -> io::Result<Reload> {
         let (seen, text) = (Stamp::of(&path), contents(&path));
-        Reload { path, requests, seen, text, warned_stale: false }
+        Ok(Reload { path, requests, seen, text, hangup: signal(SignalKind::hangup())?, warned_stale: false })
     }
 
     /// Reads the file again whenever it changes, and at each SIGHUP.
     pub async fn run(mut self) {
-        let mut hangup = match signal(SignalKind::hangup()) {
-            Ok(hangup) => hangup,
-            Err(error) => return tracing::error!("cannot listen for SIGHUP: {error}"),
-        };
         loop {
             tokio::select! {
-                _ = hangup.recv() => self.load(true).await,
+                _ = self.hangup.recv() => self.load(true).await,
                 () = sleep(LOOK) => self.look().await,
             }
         }

@@ -116,19 +116,20 @@ pub async fn exchange(
     let speaks_11 = s.request.version() == Version::Http11;
     let mut told = 0;
     let mut interims = 0;
+    let mut send_error = None;
     let end = poll_fn(|cx| {
         let mut progress = false;
         if seat.slot.is_abandoned() {
             return Poll::Ready(Err(End::Peer(abandoned())));
         }
-        let mut send_error = None;
         if !upload.is_done() {
             match upload.poll(cx, client, &mut peer.stream, s, body, &mut progress) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(Stopped::Client(end))) => return Poll::Ready(Err(End::Client(end))),
                 Poll::Ready(Err(Stopped::Peer(error))) => {
-                    // It may have answered before it closed: 413, say.
+                    // It may have answered before it closed: 413, say. What it said, or that it said nothing, comes
+                    // by reading, which the socket's error wakes, though not always in this very poll.
                     upload.give_up();
                     send_error = Some(error);
                 }
@@ -146,6 +147,11 @@ pub async fn exchange(
                     }
                     Ok(Progress::Complete { consumed }) => {
                         s.peer_in.consume(consumed);
+                        if s.response.status() == 101 {
+                            // Upgrade never reaches a peer, so it switches to what nobody asked for.
+                            let words = "malformed answer: it switches protocols unasked";
+                            return Poll::Ready(Err(End::Peer(Trouble::new(Failure::Malformed, words))));
+                        }
                         if !s.response.is_interim() {
                             return Poll::Ready(Ok(Answered { at: worker.clock.now() }));
                         }
@@ -178,13 +184,14 @@ pub async fn exchange(
                     return Poll::Ready(Err(End::Peer(Trouble::new(failure, words))));
                 }
                 Poll::Ready(Err(error)) => {
-                    return Poll::Ready(Err(End::Peer(Trouble::broken(Failure::Closed, &error))));
+                    let trouble = match &send_error {
+                        Some(first) => Trouble::broken(Failure::Send, first),
+                        None => Trouble::broken(Failure::Closed, &error),
+                    };
+                    return Poll::Ready(Err(End::Peer(trouble)));
                 }
                 Poll::Pending => break,
             }
-        }
-        if let Some(error) = send_error {
-            return Poll::Ready(Err(End::Peer(Trouble::broken(Failure::Send, &error))));
         }
         // Interim answers go out as they come.
         while told < s.to_client.len() {
