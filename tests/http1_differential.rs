@@ -7,8 +7,7 @@
 //!
 //! Where weir accepts what hyper does not ([`hyper_alone_refuses`], the whole list):
 //! - a minor version of 2 to 9, which RFC 9110 §2.5 wants treated as 1.1;
-//! - targets that are visible ASCII but not a `http::Uri` (`/<`, `` /` ``, …): forwarded byte for byte, as by nginx;
-//! - in answers, any `Content-Length` and `Transfer-Encoding` that hyper dislikes where no body can follow.
+//! - targets that are visible ASCII but not a `http::Uri` (`/<`, `` /` ``, …): forwarded byte for byte, as by nginx.
 //!
 //! What the two mean differently and no body hangs on: weir drops forbidden trailers, so only data is compared.
 
@@ -141,11 +140,9 @@ async fn hyper_requests(input: &[u8]) -> Vec<Seen> {
 fn weir_answer(method: Method, input: &[u8]) -> Option<(Seen, bool)> {
     let (mut at, mut head, mut tolerated) = (0, ResponseHead::new(), false);
     while let Ok(Progress::Complete { consumed }) = head.parse(&input[at..], &LIMITS) {
-        // The documented differences about answers. An interim answer that hyper refuses ends the connection there.
+        // The only documented difference about answers. An interim answer that hyper refuses ends the connection there.
         tolerated |= !matches!(&input[at..at + 8], b"HTTP/1.0" | b"HTTP/1.1");
         let framing = head.framing(method);
-        tolerated |= framing == Framing::None
-            && head.fields().any(|field| field.name.to_ascii_lowercase().ends_with(b"-encoding"));
         at += consumed;
         if head.is_interim() {
             continue;
