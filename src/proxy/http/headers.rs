@@ -41,17 +41,7 @@ pub fn write_request(out: &mut Vec<u8>, request: &Outbound<'_>) {
         !request.set.is_empty() && is_set(known.name().as_bytes())
     });
     for (name, template) in request.set {
-        let before = out.len();
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(b": ");
-        let value = out.len();
-        request.scope.append(template, out);
-        if out.len() == value || !encode::is_value(&out[value..]) {
-            // Empty: the field is removed. Never is a value sent that could be read as two.
-            out.truncate(before);
-        } else {
-            out.extend_from_slice(b"\r\n");
-        }
+        write_template(out, name, template, request.scope);
     }
     write_framing(out, request.framing);
     if request.close {
@@ -67,6 +57,21 @@ pub fn write_request(out: &mut Vec<u8>, request: &Outbound<'_>) {
         encode::field(out, field.name, field.value);
     }
     encode::end_of_head(out);
+}
+
+/// A field of the configuration's. If its value is empty, there is no field.
+fn write_template(out: &mut Vec<u8>, name: &str, template: &Template, scope: &Scope<'_>) {
+    let before = out.len();
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    let value = out.len();
+    scope.append(template, out);
+    // Never is a value sent that could be read as two.
+    if out.len() == value || !encode::is_value(&out[value..]) {
+        out.truncate(before);
+    } else {
+        out.extend_from_slice(b"\r\n");
+    }
 }
 
 fn is_made_anew(known: Known) -> bool {
@@ -138,15 +143,40 @@ pub fn delivery(framing: Framing, client: Version) -> Delivery {
     }
 }
 
+/// An answer as it goes to the client.
+pub struct Inbound<'a> {
+    /// As it came.
+    pub head: &'a ResponseHead,
+    /// How its body is delivered.
+    pub delivery: Delivery,
+    /// What the client speaks.
+    pub client: Version,
+    /// Whether the client's connection is kept.
+    pub keep_alive: bool,
+    /// `proxy_hide_header`, lower case.
+    pub hide: &'a [String],
+    /// `add_header`.
+    pub add: &'a [(String, Template)],
+    /// What templates are evaluated over.
+    pub scope: &'a Scope<'a>,
+}
+
 /// Writes the head of an answer for the client.
-pub fn write_response(out: &mut Vec<u8>, head: &ResponseHead, delivery: Delivery, client: Version, keep_alive: bool) {
+pub fn write_response(out: &mut Vec<u8>, answer: &Inbound<'_>) {
+    let &Inbound { head, delivery, client, keep_alive, .. } = answer;
     encode::status_line(out, Version::Http11, head.status(), head.reason());
     for field in head.fields() {
+        if !answer.hide.is_empty() && answer.hide.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(field.name)) {
+            continue;
+        }
         // Without a body (HEAD, 304) the length that the backend announces is information, not framing.
         let framing = field.known == Known::ContentLength && delivery != Delivery::Empty;
         if !field.is_hop_by_hop() && !framing {
             encode::field(out, field.name, field.value);
         }
+    }
+    for (name, template) in answer.add {
+        write_template(out, name, template, answer.scope);
     }
     match delivery {
         Delivery::Empty | Delivery::UntilClose => {}

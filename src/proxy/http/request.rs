@@ -207,7 +207,7 @@ async fn proxy(conn: &mut Connection, s: &mut Scratch, story: &mut Story, route:
         Err(end) => Reached::Client(end),
     };
     let after = match reached {
-        Reached::Answer(delivered) => deliver(conn, s, story, &mut body, *delivered, rules, interim).await,
+        Reached::Answer(delivered) => deliver(conn, s, story, &mut body, route, *delivered, interim).await,
         Reached::Own(reply) => {
             let keep = conn.may_keep(&s.request, Some(&route.client)) && body.complete;
             answer(conn, s, story, reply, keep).await
@@ -558,16 +558,28 @@ async fn deliver(
     s: &mut Scratch,
     story: &mut Story,
     body: &mut Body,
+    route: &Route,
     mut d: Delivered,
-    rules: Rules<'_>,
     interim: bool,
 ) -> After {
+    let rules = Rules { proxy: &route.location.proxy, client: &route.client };
     let version = s.request.version();
     let framing = s.response.framing(s.request.method_kind());
     s.body_out.begin(framing);
     let delivery = headers::delivery(framing, version);
     let keep = body.complete && delivery != Delivery::UntilClose && conn.may_keep(&s.request, Some(rules.client));
-    headers::write_response(&mut s.to_client, &s.response, delivery, version, keep);
+    let mut out = std::mem::take(&mut s.to_client);
+    let inbound = headers::Inbound {
+        head: &s.response,
+        delivery,
+        client: version,
+        keep_alive: keep,
+        hide: &route.location.proxy.hide_header,
+        add: &route.location.add_header,
+        scope: &scope(conn, s, story, route),
+    };
+    headers::write_response(&mut out, &inbound);
+    s.to_client = out;
     story.status = s.response.status();
     if let (Some(lease), Outcome::Success) = (&mut d.lease, &d.outcome) {
         lease.head_received(d.answered.at);
