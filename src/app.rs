@@ -52,6 +52,7 @@ pub enum StartError {
 /// # Errors
 /// If it cannot start. Once started it does not fail.
 pub fn run(options: Options) -> Result<(), StartError> {
+    raise_descriptor_limit();
     let runtime = runtime()?;
     runtime.block_on(control(options))
 }
@@ -194,6 +195,16 @@ fn spawn(name: String, body: impl FnOnce(LocalRuntime) + Send + 'static) -> io::
 
 fn runtime() -> io::Result<LocalRuntime> {
     Builder::new_current_thread().enable_all().build_local(LocalOptions::default())
+}
+
+/// Takes as many descriptors as the system lets this process have: each request in flight needs two.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current < maximum {
+        // Refused, weir runs with what it has, and says so when that is used up.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    }
 }
 
 /// `workers = "auto"`: as many as this process may use, by affinity and by its container's quota.

@@ -7,7 +7,8 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use weir::config::{self, Env};
+use weir::config::directives::{DIRECTIVES, Fallback, Place};
+use weir::config::{self, Env, reference};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -49,4 +50,158 @@ fn every_case_is_answered_as_recorded() {
         }
     }
     assert!(different.is_empty(), "not as recorded (WEIR_BLESS=1 records anew):\n{different}");
+}
+
+fn loaded(text: &str) -> config::Loaded {
+    config::parse("upstream.toml", text, &Env::of([])).unwrap_or_else(|mistakes| panic!("{mistakes}"))
+}
+
+fn file(name: &str) -> String {
+    fs::read_to_string(folder(name)).unwrap()
+}
+
+#[test]
+fn the_files_of_the_config_folder_are_fine() {
+    for entry in fs::read_dir(folder("config")).unwrap() {
+        let path = entry.unwrap().path();
+        let loaded = config::load(&path, &Env::of([])).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    }
+    assert!(file("config/minimal.toml").lines().count() <= 10);
+}
+
+/// A line of full.toml: its table's place, its key, its value, whether it is commented out.
+struct Line {
+    number: usize,
+    place: Place,
+    key: String,
+    value: String,
+    active: bool,
+}
+
+/// Every `key = value` of full.toml. A line that begins with `#` and a letter is a setting commented out.
+fn lines_of_full_toml(text: &str) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut place = Place::Top;
+    for (number, line) in text.lines().enumerate() {
+        if line.starts_with('[') {
+            place = match line.split(']').next().unwrap().trim_start_matches('[') {
+                "admin" => Place::Admin,
+                "server" => Place::Server,
+                "server.location" => Place::Location,
+                header if header.ends_with(".servers") => Place::Peer,
+                header if header.ends_with(".health_check") => Place::HealthCheck,
+                header if header.ends_with(".match") => Place::Match,
+                header if header.starts_with("upstream.") => Place::Upstream,
+                header => panic!("[{header}]"),
+            };
+            continue;
+        }
+        let active = !line.starts_with('#');
+        let Some((key, value)) = line.trim_start_matches('#').split_once(" = ") else { continue };
+        if key.contains(' ') || key.is_empty() {
+            continue;
+        }
+        let value = value.split("  #").next().unwrap().trim().to_owned();
+        lines.push(Line { number, place, key: key.to_owned(), value, active });
+    }
+    lines
+}
+
+#[test]
+fn full_toml_has_every_setting_at_its_default() {
+    let text = file("config/full.toml");
+    let mut lines = lines_of_full_toml(&text);
+    // Tables within a line are places of their own.
+    for (place, key, value) in [
+        (Place::Listen, "address", "\"0.0.0.0:80\""),
+        (Place::Listen, "default_server", "false"),
+        (Place::Path, "exact", "\"/rpc\""),
+        (Place::Queue, "size", "100"),
+        (Place::Queue, "timeout", "\"60s\""),
+        (Place::RetryBudget, "percent", "20"),
+        (Place::RetryBudget, "min_per_second", "10"),
+    ] {
+        assert!(text.contains(&format!("{key} = {value}")), "{key}");
+        let (key, value) = (key.to_owned(), value.to_owned());
+        lines.push(Line { number: 0, place, key, value, active: true });
+    }
+    // What makes the second upstream a gRPC one, and shows what a `match` is without being the default of it.
+    let beside = [(Place::HealthCheck, "\"grpc\""), (Place::Match, "\"200-399\"")];
+    for directive in DIRECTIVES {
+        let found: Vec<&Line> = lines
+            .iter()
+            .filter(|line| line.key == directive.key && directive.places.contains(&line.place))
+            .filter(|line| !beside.contains(&(line.place, line.value.as_str())))
+            .collect();
+        match directive.default {
+            _ if ["upstream", "server", "location", "admin", "health_check", "match", "servers"]
+                .contains(&directive.key) => {}
+            _ if directive.key == "status" => {}
+            Fallback::Is(default) => {
+                assert!(!found.is_empty(), "`{}` is missing", directive.key);
+                for line in found {
+                    assert!(line.active && line.value == default, "{} = {}, not {default}", line.key, line.value);
+                }
+            }
+            Fallback::Unset(_) => assert!(found.iter().any(|line| !line.active), "`#{}` is missing", directive.key),
+            Fallback::Required => assert!(found.iter().any(|line| line.active), "`{}` is missing", directive.key),
+        }
+    }
+}
+
+#[test]
+fn full_toml_means_what_a_file_without_its_defaults_means() {
+    let bare = r#"
+        [upstream.web]
+        servers = ["pyfla_app1:5000"]
+        health_check = {}
+        [upstream.rpc]
+        servers = ["grpc_app:50051"]
+        health_check = { type = "grpc" }
+        [[server]]
+        listen = 80
+        [[server.location]]
+        path = "/"
+        proxy_pass = "http://web"
+        [[server.location]]
+        path = { exact = "/rpc" }
+        proxy_pass = "http://rpc"
+    "#;
+    assert_eq!(loaded(&file("config/full.toml")).config, loaded(bare).config);
+}
+
+#[test]
+fn each_setting_that_full_toml_comments_out_can_be_used() {
+    let text = file("config/full.toml");
+    let usual = loaded(&text).config;
+    let lines = lines_of_full_toml(&text);
+    let optional: Vec<&Line> = lines.iter().filter(|line| !line.active).collect();
+    assert!(optional.len() >= 8);
+    for line in optional {
+        let changed: Vec<&str> = text
+            .lines()
+            .enumerate()
+            .map(|(number, content)| if number == line.number { content.trim_start_matches('#') } else { content })
+            .collect();
+        assert_ne!(loaded(&changed.join("\n")).config, usual, "`{}` changes nothing", line.key);
+    }
+}
+
+#[test]
+fn the_documentation_has_the_directive_table() {
+    let path = folder("docs/configuration.md");
+    let written = fs::read_to_string(&path).unwrap();
+    let mut text = written.clone();
+    for (name, content) in [("settings", reference::settings()), ("variables", reference::variables())] {
+        let begin = text.find(&format!("<!-- {name}")).unwrap();
+        let begin = begin + text[begin..].find('\n').unwrap() + 1;
+        let end = text.find(&format!("<!-- /{name} -->")).unwrap();
+        text.replace_range(begin..end, &format!("\n{content}\n"));
+    }
+    let text = text.replace("\n\n\n", "\n\n");
+    if blessing() {
+        fs::write(&path, &text).unwrap();
+    }
+    assert!(text == written || blessing(), "docs/configuration.md is behind (WEIR_BLESS=1 writes it anew)");
 }

@@ -276,18 +276,19 @@ mod tests {
 
     #[test]
     fn five_equal_peers_share_sequential_requests_evenly() {
-        for seed in 1..=20 {
+        for (seed, usual) in (1..=20).flat_map(|seed| [2, 20, 40, 200].map(|usual| (seed, usual))) {
             let mut noise = Noise(seed);
             let mut tier = Tier::weights(&[1; 5]);
             let balancer = tier.build(LAST_BYTE);
-            let picks: String = (0..1_500).map(|_| serve(&mut tier, &*balancer, |_| noise.around(20))).collect();
+            let picks: String = (0..1_500).map(|_| serve(&mut tier, &*balancer, |_| noise.around(usual))).collect();
             assert_even(&picks, seed);
         }
     }
 
     #[test]
     fn five_equal_peers_share_overlapping_requests_evenly() {
-        for (seed, concurrency) in [(1, 3), (2, 5), (3, 8), (4, 30), (5, 4), (6, 12)] {
+        for (seed, concurrency) in (1..=10).flat_map(|seed| [2, 3, 5, 8, 12, 30].map(|concurrency| (seed, concurrency)))
+        {
             let mut noise = Noise(seed);
             let mut tier = Tier::weights(&[1; 5]);
             let picks = overlap(&mut tier, concurrency, 1_500, |_| noise.around(20));

@@ -120,7 +120,7 @@ pub struct Member<'a> {
 }
 
 /// The algorithm of `method` over the peers of one tier. `seed` determines the draws of `random`; the others are
-/// deterministic by nature.
+/// deterministic by nature. The [`Candidates`] that it is asked about must be these members, in this order.
 pub fn build(method: &Method, members: &[Member<'_>], seed: u64) -> Box<dyn Balancer> {
     match method {
         Method::RoundRobin => Box::new(round_robin::RoundRobin::new(members)),

@@ -56,3 +56,24 @@ fn summary(config: &Config) -> String {
 fn count(n: usize, what: &str) -> String {
     if n == 1 { format!("1 {what}") } else { format!("{n} {what}s") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn summary_of(text: &str) -> String {
+        summary(&config::parse("upstream.toml", text, &Env::of([])).unwrap().config)
+    }
+
+    #[test]
+    fn a_fine_file_is_summed_up_in_a_line() {
+        let upstream = "[upstream.web]\nservers = [\"a:1\", \"b:1\", \"c:1\"]\n";
+        assert_eq!(summary_of(upstream), "1 upstream, 3 servers, listening on 0.0.0.0:80");
+        let both = "[[server]]\nlisten = [80, \"[::1]:81\"]\nlocation = [{ path = \"/\", proxy_pass = \"http://web\" }, \
+                    { path = \"/a\", proxy_pass = \"http://a:5000\" }]";
+        assert_eq!(
+            summary_of(&format!("{upstream}{both}")),
+            "2 upstreams, 4 servers, listening on 0.0.0.0:80, [::1]:81"
+        );
+    }
+}

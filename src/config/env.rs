@@ -110,3 +110,65 @@ fn unquote(value: &str) -> Option<String> {
     }
     Some(value.split_once(" #").map_or(value, |(value, _)| value).trim_end().to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Env {
+        let mut env = Env::of([("SET", "process")]);
+        env.read_file(".env", text);
+        env
+    }
+
+    #[test]
+    fn a_line_is_a_name_and_a_value() {
+        let table = [
+            ("A=1", "1"),
+            ("A = 1 ", "1"),
+            ("export A=1", "1"),
+            ("A=", ""),
+            ("A=a b", "a b"),
+            ("A=a#b", "a#b"),
+            ("A=a # b", "a"),
+            ("A=\"a # b\" # c", "a # b"),
+            ("A='$x'", "$x"),
+            ("A=b=c", "b=c"),
+            ("# A=2\n\nA=1\r", "1"),
+        ];
+        for (text, value) in table {
+            let env = read(text);
+            assert_eq!((env.get("A"), env.mistakes()), (Some(value), &[][..]), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_assignment_is_named_by_its_line_and_not_shown() {
+        let table = [
+            ("A", ".env:1: expected NAME=value"),
+            ("\n1A=1", ".env:2: expected NAME=value"),
+            ("=secret", ".env:1: expected NAME=value"),
+            ("A=\"secret", ".env:1: the quote is never closed"),
+            ("A='a'b", ".env:1: the quote is never closed"),
+        ];
+        for (text, mistake) in table {
+            assert_eq!(read(text).mistakes(), [mistake], "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_process_beats_the_file() {
+        let env = read("SET=file\nOTHER=file");
+        assert_eq!((env.get("SET"), env.get("OTHER"), env.get("NONE")), (Some("process"), Some("file"), None));
+    }
+
+    #[test]
+    fn the_file_beside_the_configuration_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(".env"), "WEIR_TEST_ONLY=7\nnonsense\n").unwrap();
+        let env = Env::beside(&folder.path().join("upstream.toml"));
+        assert_eq!(env.get("WEIR_TEST_ONLY"), Some("7"));
+        assert_eq!(env.mistakes().len(), 1);
+        assert!(env.admin_socket().is_absolute());
+    }
+}

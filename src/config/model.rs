@@ -1,5 +1,6 @@
 //! What the user asked for, checked: every value is in range, every reference leads somewhere.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -60,7 +61,7 @@ pub enum LogFormat {
 }
 
 /// The admin listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Admin {
     /// `listen`: `None` is `"off"`.
     pub listen: Option<AdminListen>,
@@ -384,6 +385,14 @@ pub struct NextUpstream {
     pub statuses: Vec<u16>,
     /// `non_idempotent`.
     pub non_idempotent: bool,
+}
+
+/// Without the token, which is nobody's business in a log.
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let token = self.token.as_ref().map(|_| "…");
+        f.debug_struct("Admin").field("listen", &self.listen).field("token", &token).finish()
+    }
 }
 
 impl PartialEq for Expect {

@@ -25,7 +25,8 @@ pub(super) fn explain(source: &str, document: &DeTable<'_>, errors: &[Error]) ->
         let line = line_of(source, place.start);
         if looks_like_nginx(&source[line.clone()]) {
             let mistake = Diagnostic::error("this is not TOML: it looks like a file of nginx").at(line);
-            return (vec![mistake.help(NGINX_IN_TOML)], vec![0..source.len()]);
+            let everything = 0..source.len();
+            return (vec![mistake.help(NGINX_IN_TOML)], Vec::from([everything]));
         }
         if spoiled.iter().any(|spoiled: &Span| spoiled.contains(&place.start) || spoiled.end == place.start) {
             continue;

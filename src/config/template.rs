@@ -43,8 +43,8 @@ pub enum Variable {
     Scheme,
     /// `$host`: from the target or the Host field, without port, lower case.
     Host,
-    /// `$http_NAME`: any field of the request. Holds the field's name, lower case and with `-`: `$http_x_user` is
-    /// `Http("x-user")`.
+    /// `$http_NAME`: any field of the request. Holds the name lower case and with `_` for `-`, as it is written:
+    /// `$http_X_User` is `Http("x_user")` and stands for the field `X-User`.
     Http(String),
     /// `$request`: the whole request line.
     Request,
@@ -160,7 +160,7 @@ fn lookup(name: &str, place: Use) -> Result<Variable, (String, String)> {
     }
     let suffix = |prefix| name.strip_prefix(prefix).filter(|suffix: &&str| !suffix.is_empty());
     if let Some(field) = suffix("http_") {
-        return Ok(Variable::Http(field.to_ascii_lowercase().replace('_', "-")));
+        return Ok(Variable::Http(field.to_ascii_lowercase()));
     }
     if let Some(argument) = suffix("arg_") {
         return Ok(Variable::Arg(argument.to_owned()));
@@ -261,7 +261,7 @@ mod tests {
                 "$host-$arg_id",
                 vec![Variable(super::Variable::Host), Literal("-".into()), Variable(super::Variable::Arg("id".into()))],
             ),
-            ("$http_X_User", vec![Variable(super::Variable::Http("x-user".into()))]),
+            ("$http_X_User", vec![Variable(super::Variable::Http("x_user".into()))]),
             ("$cookie_sid$uri", vec![Variable(super::Variable::Cookie("sid".into())), Variable(super::Variable::Uri)]),
             ("a$$b$$", vec![Literal("a$b$".into())]),
         ];

@@ -94,13 +94,12 @@ impl Text {
             match piece {
                 Piece::Environment(text) => plain.push_str(text),
                 Piece::File(text) => {
-                    let undoubled = text.replace("$$", "\0");
-                    if let Some(dollar) = undoubled.find('$') {
-                        let rest = &undoubled[dollar + 1..];
-                        let length = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
-                        return Err(undoubled[dollar..=dollar + length].to_owned());
+                    let mut parts = text.split("$$");
+                    plain.push_str(no_variable(parts.next().unwrap_or_default())?);
+                    for part in parts {
+                        plain.push('$');
+                        plain.push_str(no_variable(part)?);
                     }
-                    plain.push_str(&undoubled.replace('\0', "$"));
                 }
             }
         }
@@ -132,6 +131,14 @@ impl Text {
             None => self.span.clone(),
         }
     }
+}
+
+/// The text, if there is no dollar in it; else the dollar and the name behind it.
+fn no_variable(text: &str) -> Result<&str, String> {
+    let Some(dollar) = text.find('$') else { return Ok(text) };
+    let rest = &text[dollar + 1..];
+    let length = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+    Err(text[dollar..=dollar + length].to_owned())
 }
 
 /// What the walk over a file has found so far.

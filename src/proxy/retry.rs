@@ -175,8 +175,8 @@ mod tests {
     #[test]
     fn no_retry_begins_after_the_time_is_over() {
         let late = Attempted { elapsed: Duration::from_secs(5), ..get(Cause::Broken) };
-        assert_eq!(after(&late, &default_rule(), 0, Duration::from_secs(5)), Next::GiveUp(Why::OutOfTime));
-        assert_eq!(after(&late, &default_rule(), 0, Duration::from_secs(6)), CHARGED);
+        assert_eq!(after(&late, &default_rule(), 3, Duration::from_secs(5)), Next::GiveUp(Why::OutOfTime));
+        assert_eq!(after(&late, &default_rule(), 3, Duration::from_secs(6)), CHARGED);
     }
 
     #[test]

@@ -47,10 +47,10 @@ pub async fn acquire(
                 None => {
                     let place = state.queue.enter(queue.size);
                     ticket = Some(place.ok_or(Nobody::for_room(Why::QueueFull))?);
-                    until.room = Some(now + queue.timeout);
                 }
                 Some(ticket) => {
                     drop(group);
+                    // From the first wait on: the look just after entering takes no time.
                     let room_until = *until.room.get_or_insert(now + queue.timeout);
                     select! {
                         biased;

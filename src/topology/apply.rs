@@ -124,9 +124,9 @@ impl Topology {
 
     /// Lets go of what this snapshot no longer has, after requests see it.
     pub(super) fn complete(&self, applied: &Applied, now: Timestamp) -> Vec<PeerTransition> {
+        // Who waits for one that goes hears of it by this.
         let gone = applied.peers_removed.iter().filter_map(|peer| peer.tell(Signal::Gone, now)).collect();
         applied.regrouped.iter().for_each(|change| change.after.state.wake());
-        applied.dissolved.iter().for_each(|state| state.wake());
         gone
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use super::group::{Group, GroupState};
+use super::group::Group;
 use super::peer::Peer;
 use super::routes::ListenerSpec;
 
@@ -30,7 +30,6 @@ pub struct Applied {
     /// Whether servers or locations were read anew.
     pub routes_changed: bool,
     pub(super) regrouped: Vec<Regrouped>,
-    pub(super) dissolved: Vec<Arc<GroupState>>,
 }
 
 /// A group that is not the same object as before.
@@ -44,7 +43,7 @@ impl Applied {
     /// Whether the new snapshot is as the old one.
     pub fn is_empty(&self) -> bool {
         self.regrouped.is_empty()
-            && self.dissolved.is_empty()
+            && self.groups_removed.is_empty()
             && self.listeners_added.is_empty()
             && self.listeners_removed.is_empty()
             && !self.routes_changed
@@ -73,7 +72,6 @@ impl Applied {
     pub(super) fn remove_group(&mut self, group: &Arc<Group>) {
         self.groups_removed.push(group.state.name.clone());
         self.peers_removed.extend(group.seats().map(|seat| seat.peer.clone()));
-        self.dissolved.push(group.state.clone());
     }
 
     pub(super) fn compare_listeners(&mut self, before: &Arc<[ListenerSpec]>, after: &Arc<[ListenerSpec]>) {
@@ -89,6 +87,9 @@ impl Applied {
         self.routes_changed = true;
     }
 }
+
+/// How many differences one line names.
+const MOST_SHOWN: usize = 20;
 
 fn same_settings(before: &Group, after: &Group) -> bool {
     let mut config = (*before.config).clone();
@@ -112,7 +113,10 @@ impl fmt::Display for Applied {
         if self.routes_changed {
             parts.push("routes".to_owned());
         }
-        f.write_str(if parts.is_empty() { "nothing changed" } else { "" })?;
-        f.write_str(&parts.join(", "))
+        match parts.len().checked_sub(MOST_SHOWN) {
+            None | Some(0) if parts.is_empty() => f.write_str("nothing changed"),
+            None | Some(0) => f.write_str(&parts.join(", ")),
+            Some(more) => write!(f, "{} and {more} more", parts[..MOST_SHOWN].join(", ")),
+        }
     }
 }

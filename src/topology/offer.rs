@@ -78,7 +78,8 @@ pub enum Why {
 const LOOKS: usize = 4;
 
 impl Group {
-    /// A lease at once, or why there is none. Takes no lock when there is one.
+    /// A lease at once, or why there is none. Takes no lock when there is one. If there is none, go on with
+    /// [`acquire`](super::acquire()): it waits if that may help, and looks at the newest snapshot before it gives up.
     pub fn try_lease(&self, ask: &Ask<'_>, now: Timestamp) -> Result<Lease, Refused> {
         self.offer(ask, Patience::default(), now)
     }

@@ -35,14 +35,14 @@ pub struct Peer {
     pub latency: Latency,
     /// What it has done so far.
     pub tally: Tally,
-    pub(super) use_: Use,
+    load: Load,
     next_probe: AtomicU64,
 }
 
 /// What changes with every request, on cache lines of its own: what a pick only reads must not move with it.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub(super) struct Use {
+struct Load {
     in_flight: AtomicU32,
     last_attempt: AtomicU64,
 }
@@ -93,19 +93,19 @@ impl Peer {
             cell,
             latency: Latency::default(),
             tally: Tally::default(),
-            use_: Use::default(),
+            load: Load::default(),
             next_probe: AtomicU64::new(0),
         }
     }
 
     /// Requests it is processing, over all workers: from the pick to the last byte of the body.
     pub fn in_flight(&self) -> u32 {
-        self.use_.in_flight.load(SeqCst)
+        self.load.in_flight.load(SeqCst)
     }
 
     /// When it was picked last; `None`: never.
     pub fn last_attempt(&self) -> Option<Timestamp> {
-        Some(Timestamp::micros(self.use_.last_attempt.load(Relaxed))).filter(|at| *at != Timestamp::ZERO)
+        Some(Timestamp::micros(self.load.last_attempt.load(Relaxed))).filter(|at| *at != Timestamp::ZERO)
     }
 
     /// A probe ended. `lagged`: weir itself was late by half the probe's limit or more.
@@ -150,9 +150,10 @@ impl Peer {
 
     /// The one way to the cell: whatever a signal changes, the balancer, the trials' clock and whoever waits hear of it.
     pub(super) fn observe(&self, signal: Signal, now: Timestamp) -> Option<Transition> {
-        let ordinary = LeaseFacts { trial: false, last_resort: false, ..LeaseFacts::default() };
-        let routine = matches!(&signal, Signal::Outcome { lease, outcome: Outcome::Success }
-            if (lease.trial, lease.last_resort) == (ordinary.trial, ordinary.last_resort));
+        let routine = matches!(
+            &signal,
+            Signal::Outcome { lease: LeaseFacts { trial: false, last_resort: false, .. }, outcome: Outcome::Success }
+        );
         let probe = matches!(&signal, Signal::Probe { .. });
         let transition = self.cell.observe(signal, now);
         if routine && transition.is_none() {
@@ -176,7 +177,7 @@ impl Peer {
     /// Takes a slot, unless `max_conns` (0: unlimited) are taken. The check and the taking are one, whatever other
     /// workers do meanwhile.
     pub(super) fn take_slot(&self, max_conns: u32) -> bool {
-        let in_flight = &self.use_.in_flight;
+        let in_flight = &self.load.in_flight;
         if max_conns == 0 {
             in_flight.fetch_add(1, SeqCst);
             return true;
@@ -187,7 +188,7 @@ impl Peer {
     /// Frees a slot, which wakes whoever is first in the line, if there is one.
     pub(super) fn free_slot(&self) {
         // SeqCst: see `Queue::waiting`.
-        self.use_.in_flight.fetch_sub(1, SeqCst);
+        self.load.in_flight.fetch_sub(1, SeqCst);
         self.group.queue.room();
     }
 
@@ -197,7 +198,7 @@ impl Peer {
 
     /// An attempt begins: what the last resort goes by.
     pub(super) fn stamp(&self, at: Timestamp) {
-        self.use_.last_attempt.store(at.as_micros(), Relaxed);
+        self.load.last_attempt.store(at.as_micros(), Relaxed);
     }
 
     fn count(&self, transition: &Transition) {

@@ -132,6 +132,7 @@ fn virtual_host(server: &Server, groups: &[(GroupId, Arc<str>)]) -> VirtualHost 
     let name: Arc<str> = server.server_name.first().map(written).unwrap_or_default().into();
     let client = Arc::new(server.client.clone());
     let route = |location: &Location| {
+        // A checked configuration refers to its own upstreams only.
         let (group, group_name) = groups[location.upstream].clone();
         let (location, server_name, client) = (location.clone(), name.clone(), client.clone());
         Arc::new(Route { group, group_name, server_name, location, client })

@@ -1,6 +1,7 @@
 //! What do texts mean that are more than one value: templates, lists of names, tables of HTTP fields?
 
-use super::section::{Section, plain, what};
+use super::section::Section;
+use super::setting::{plain, what};
 use crate::config::diagnostic::{Diagnostic, Span, Unfit};
 use crate::config::model::NextUpstream;
 use crate::config::suggest::closest;
@@ -89,7 +90,7 @@ pub(super) fn texts<'a>(section: &Section<'a>, key: &str) -> Vec<(&'a Text, Stri
         match &node.value {
             Value::Text(text) => match plain(text, key) {
                 Ok(plain) => texts.push((text, plain)),
-                Err(mistake) => section.sink.report(mistake),
+                Err(mistake) => section.sink.report(*mistake),
             },
             Value::Broken => {}
             value => {
@@ -191,7 +192,7 @@ fn next_upstream(node: &Node, sink: &Sink) -> NextUpstream {
     let words = match plain(text, "proxy_next_upstream") {
         Ok(words) => words,
         Err(mistake) => {
-            sink.report(mistake);
+            sink.report(*mistake);
             return NextUpstream::default();
         }
     };

@@ -3,7 +3,8 @@
 use regex::bytes::Regex;
 
 use super::fields::{is_field_name, unfit};
-use super::section::{Section, Settings, plain, what};
+use super::section::{Section, Settings};
+use super::setting::{plain, what};
 use crate::config::diagnostic::{Diagnostic, Unfit};
 use crate::config::directives::Place;
 use crate::config::model::{BodyTest, CheckKind, Expect, HeaderTest, HealthCheck, StatusSet, ValueTest};
@@ -61,7 +62,7 @@ fn uri(section: &Section<'_>) -> String {
         return default();
     };
     match plain(text, "uri") {
-        Err(mistake) => section.sink.report(mistake),
+        Err(mistake) => section.sink.report(*mistake),
         Ok(uri) => match check_target(&uri) {
             Ok(()) => return uri,
             Err(why) => {
@@ -125,7 +126,7 @@ fn status(node: &Node, sink: &Sink) -> Option<StatusSet> {
                 None
             }
             Err(mistake) => {
-                sink.report(mistake);
+                sink.report(*mistake);
                 None
             }
         },
@@ -254,14 +255,15 @@ mod tests {
 
     #[test]
     fn statuses_are_lists_of_ranges() {
-        let table: [(&str, bool, &[(u16, u16)]); 4] = [
-            ("200", false, &[(200, 200)]),
-            ("200-399", false, &[(200, 399)]),
-            ("200 301-302", false, &[(200, 200), (301, 302)]),
-            ("! 500-599", true, &[(500, 599)]),
+        let set = |negated, ranges: &[(u16, u16)]| Ok(StatusSet { negated, ranges: ranges.to_vec() });
+        let table = [
+            ("200", set(false, &[(200, 200)])),
+            ("200-399", set(false, &[(200, 399)])),
+            ("200 301-302", set(false, &[(200, 200), (301, 302)])),
+            ("! 500-599", set(true, &[(500, 599)])),
         ];
-        for (text, negated, ranges) in table {
-            assert_eq!(parse_status(text), Ok(StatusSet { negated, ranges: ranges.to_vec() }), "{text}");
+        for (text, set) in table {
+            assert_eq!(parse_status(text), set, "{text}");
         }
         for text in ["", "!", "ok", "99", "600", "200-", "300-200", "200,204", "2xx"] {
             assert!(parse_status(text).is_err(), "{text}");

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::fields::{Inherited, innermost, parse_next_upstream, unfit};
-use super::section::{Levels, Section, Settings, plain, what};
+use super::section::{Levels, Section, Settings};
+use super::setting::{plain, what};
 use super::upstream::Upstreams;
 use crate::config::address;
 use crate::config::diagnostic::{Diagnostic, Span, Unfit};
@@ -35,11 +36,11 @@ pub(super) fn read(
         let levels = Levels(&[&section, server, top]);
         let inherited = [&own, outer[0], outer[1]];
         let path = path(&section);
-        if let Some((path, place)) = &path {
-            if let Some(first) = paths.insert(path.clone(), place.clone()) {
-                let mistake = Diagnostic::error("another location of this server has this path").at(place.clone());
-                section.sink.report(mistake.context(first, "the first one").help("remove one of the two"));
-            }
+        if let Some((path, place)) = &path
+            && let Some(first) = paths.insert(path.clone(), place.clone())
+        {
+            let mistake = Diagnostic::error("another location of this server has this path").at(place.clone());
+            section.sink.report(mistake.context(first, "the first one").help("remove one of the two"));
         }
         let target = target(&section, upstreams);
         let (Some((path, _)), Some(target)) = (path, target) else { continue };
@@ -106,7 +107,7 @@ fn path_text(node: &Node, sink: &Sink) -> Option<String> {
     let message = "`path` takes the beginning of a path, `\"/x/\"`, or `{ exact = \"/x\" }`";
     match &node.value {
         Value::Text(text) => {
-            let plain = plain(text, "path").map_err(|mistake| sink.report(mistake)).ok()?;
+            let plain = plain(text, "path").map_err(|mistake| sink.report(*mistake)).ok()?;
             match check_path(&plain) {
                 Ok(()) => return Some(plain),
                 Err(why) => sink.report(unfit(text, message.to_owned(), why)),

@@ -6,7 +6,9 @@ mod health_check;
 mod location;
 mod section;
 mod server;
+mod setting;
 mod top;
+mod unknown;
 mod upstream;
 
 use section::Section;

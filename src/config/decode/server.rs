@@ -5,7 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use super::fields::{Inherited, texts, unfit};
 use super::location;
-use super::section::{Levels, Section, Settings, plain, what};
+use super::section::{Levels, Section, Settings};
+use super::setting::{plain, what};
 use super::upstream::Upstreams;
 use crate::config::address;
 use crate::config::diagnostic::{Diagnostic, Span, Unfit};
@@ -21,6 +22,7 @@ type Placed<T> = (T, Span);
 struct Taken {
     names: HashMap<(SocketAddr, Option<ServerName>), Span>,
     defaults: HashMap<SocketAddr, Span>,
+    addresses: Vec<Placed<SocketAddr>>,
 }
 
 /// Reads every `[[server]]`. Without any, a single upstream gets one that listens on port 80.
@@ -132,7 +134,7 @@ fn listen_address(node: &Node, sink: &Sink) -> Option<SocketAddr> {
             }
         },
         Value::Text(text) => {
-            let plain = plain(text, "listen").map_err(|mistake| sink.report(mistake)).ok()?;
+            let plain = plain(text, "listen").map_err(|mistake| sink.report(*mistake)).ok()?;
             let listen = listen_words(&plain);
             listen.map_err(|why| sink.report(unfit(text, message.to_owned(), why))).ok()
         }
@@ -230,13 +232,13 @@ fn label_list(text: &str) -> Result<String, Unfit> {
 impl Taken {
     fn refuse_ambiguity(&mut self, listen: &[Placed<Listen>], names: &[Placed<ServerName>], section: &Section<'_>) {
         for (listen, place) in listen {
-            if listen.default_server {
-                if let Some(first) = self.defaults.insert(listen.address, place.clone()) {
-                    let mistake =
-                        Diagnostic::error("two servers are the default of the same address").at(place.clone());
-                    let mistake = mistake.context(first, "the first one");
-                    section.sink.report(mistake.help("remove `default_server = true` from one of them"));
-                }
+            self.refuse_overlap(listen.address, place, section.sink);
+            if listen.default_server
+                && let Some(first) = self.defaults.insert(listen.address, place.clone())
+            {
+                let mistake = Diagnostic::error("two servers are the default of the same address").at(place.clone());
+                let mistake = mistake.context(first, "the first one");
+                section.sink.report(mistake.help("remove `default_server = true` from one of them"));
             }
             if names.is_empty() && !section.has("server_name") {
                 self.take((listen.address, None), place.clone(), section, "another server listens here for any name");
@@ -246,6 +248,16 @@ impl Taken {
                 self.take((listen.address, Some(name.clone())), place.clone(), section, message);
             }
         }
+    }
+
+    fn refuse_overlap(&mut self, address: SocketAddr, place: &Span, sink: &Sink) {
+        if let Some((_, first)) = self.addresses.iter().find(|(taken, _)| overlap(*taken, address)) {
+            let mistake = Diagnostic::error("a port is listened on for every address and for a single one");
+            let mistake = mistake.at(place.clone()).context(first.clone(), "the other one");
+            let mistake = mistake.note("the second of the two would find the port in use");
+            sink.report(mistake.help("keep the one for every address; tell servers apart by `server_name`"));
+        }
+        self.addresses.push((address, place.clone()));
     }
 
     fn take(&mut self, key: (SocketAddr, Option<ServerName>), place: Span, section: &Section<'_>, message: &str) {
@@ -260,9 +272,34 @@ impl Taken {
     }
 }
 
+/// Whether one of two addresses is every address and the other a single one, of the same port. Ports are taken
+/// exclusively, so that a second weir is told; then the system refuses the second of these. (IPv6 sockets are IPv6's
+/// alone.)
+pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let every = one.ip().is_unspecified() != other.ip().is_unspecified();
+    every && one.port() == other.port() && one.port() != 0 && one.is_ipv4() == other.is_ipv4()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_address_overlaps_with_a_single_one_of_its_family_and_port() {
+        let table = [
+            ("0.0.0.0:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "0.0.0.0:80", true),
+            ("[::]:80", "[::1]:80", true),
+            ("0.0.0.0:80", "127.0.0.1:81", false),
+            ("0.0.0.0:80", "0.0.0.0:80", false),
+            ("127.0.0.2:80", "127.0.0.1:80", false),
+            ("[::]:80", "127.0.0.1:80", false),
+            ("0.0.0.0:0", "127.0.0.1:0", false),
+        ];
+        for (one, other, expected) in table {
+            assert_eq!(overlap(one.parse().unwrap(), other.parse().unwrap()), expected, "{one} {other}");
+        }
+    }
 
     #[test]
     fn server_names_are_exact_or_open_at_one_end() {

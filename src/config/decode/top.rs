@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use super::fields::{template, texts, unfit};
-use super::section::{Section, Settings, plain, what};
+use super::section::{Section, Settings};
+use super::server::overlap;
+use super::setting::{plain, what};
 use crate::config::diagnostic::{Diagnostic, Unfit};
 use crate::config::directives::Place;
 use crate::config::model::{Admin, AdminListen, Config, LogFormat, LogTarget, Server};
@@ -78,7 +80,7 @@ fn parse_admin_listen(text: &str, servers: &[Server]) -> Result<Option<AdminList
         return Err(Unfit::because("a socket is marked as one").help(format!("write `\"unix:{text}\"`")));
     }
     let address = address::listen(text)?;
-    let same = |listen: SocketAddr| listen == address && address.port() != 0;
+    let same = |listen: SocketAddr| (listen == address && address.port() != 0) || overlap(listen, address);
     if servers.iter().flat_map(|server| &server.listen).any(|listen| same(listen.address)) {
         return Err(Unfit::because("a [[server]] listens there already"));
     }
@@ -94,7 +96,7 @@ fn workers(top: &Section<'_>) -> Option<usize> {
             Ok(plain) if text.has_placeholder() => plain.parse().ok(),
             Ok(_) => None,
             Err(mistake) => {
-                top.sink.report(mistake);
+                top.sink.report(*mistake);
                 return None;
             }
         },

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::fields::{template, unfit};
 use super::health_check;
-use super::section::{Section, Settings, plain, what};
+use super::section::{Section, Settings};
+use super::setting::{plain, what};
 use crate::balancer::Method;
 use crate::config::diagnostic::{Diagnostic, Span, Unfit};
 use crate::config::directives::Place;
@@ -276,7 +277,7 @@ fn refuse_contradictions(section: &Section<'_>, method: &Method) {
 
 /// The text, with what came from the environment, and the address it means.
 fn address_of(text: &Text, sink: &Sink) -> Option<(String, Address)> {
-    let plain = plain(text, "servers").map_err(|mistake| sink.report(mistake)).ok()?;
+    let plain = plain(text, "servers").map_err(|mistake| sink.report(*mistake)).ok()?;
     match address::server(&plain) {
         Ok(address) => Some((plain, address)),
         Err(why) => {
