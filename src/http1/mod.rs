@@ -44,7 +44,7 @@ pub use version::Version;
 /// What a head may cost. Exceeding `target` is 414, the others 431 (for an answer: 502).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Bytes of the whole head, from the first line to the empty line that ends it. At most 4 GiB are ever accepted.
+    /// Bytes of the whole head, from the first line to the empty line that ends it. More than 2 GiB are never accepted.
     pub head: usize,
     /// Bytes of the request target.
     pub target: usize,

@@ -4,7 +4,7 @@ use super::connection::Options;
 use super::encode::is_name;
 use super::field::Span;
 use super::framing::Announced;
-use super::scan::{Bounds, Extent, Scan};
+use super::scan::{Bounds, Extent, Scan, longest_head};
 use super::{Field, FieldSection, Form, Framing, Known, Limits, Method, Progress, Reason, Reject, Version};
 use super::{form::Target, host};
 
@@ -78,7 +78,7 @@ impl RequestHead {
         limits: &Limits,
     ) -> Result<(), Reject> {
         self.clear();
-        let composed = self.write(method, target, fields).and_then(|line_end| self.read(line_end, limits));
+        let composed = self.write(method, target, fields, limits).and_then(|line_end| self.read(line_end, limits));
         composed.map_err(|reason| {
             self.clear();
             reason.of_request()
@@ -194,7 +194,7 @@ impl RequestHead {
         let bounds = Bounds {
             empty_lines: EMPTY_LINES,
             first_line: limits.target.saturating_add(BESIDE_TARGET),
-            head: limits.head.min(u32::MAX as usize / 2),
+            head: longest_head(limits),
         };
         let Some(Extent { start, first_line, end }) = self.scan.advance(bytes, &bounds)? else {
             // Not even the beginning of a method (a TLS hello, say): there is no use in waiting for a line.
@@ -288,6 +288,7 @@ impl RequestHead {
         method: &[u8],
         target: &[u8],
         fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+        limits: &Limits,
     ) -> Result<usize, Reason> {
         if !is_name(method) {
             return Err(Reason::Method);
@@ -298,6 +299,9 @@ impl RequestHead {
         super::encode::request_line(&mut self.fields.bytes, method, target);
         let line_end = self.fields.bytes.len() - 2;
         self.fields.write(fields)?;
+        if self.fields.bytes.len() > longest_head(limits) {
+            return Err(Reason::HeadTooLong);
+        }
         Ok(line_end)
     }
 }

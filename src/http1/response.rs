@@ -6,7 +6,7 @@ use super::connection::Options;
 use super::encode::is_value;
 use super::field::Span;
 use super::framing::{Announced, parse_decimal};
-use super::scan::{Bounds, Extent, Scan};
+use super::scan::{Bounds, Extent, Scan, longest_head};
 use super::{Field, FieldSection, Framing, Known, Limits, Method, Progress, Reason, Reject, Version};
 
 /// The head of an answer, in memory of its own that is used again for the next one. See [`RequestHead`](super::RequestHead).
@@ -58,7 +58,7 @@ impl ResponseHead {
         limits: &Limits,
     ) -> Result<(), Reject> {
         self.clear();
-        let composed = self.write(status, reason, fields).and_then(|line_end| self.read(line_end, limits));
+        let composed = self.write(status, reason, fields, limits).and_then(|line_end| self.read(line_end, limits));
         composed.map_err(|reason| {
             self.clear();
             reason.of_response()
@@ -154,7 +154,7 @@ impl ResponseHead {
         if begin != &BEGIN[..begin.len()] {
             return Err(Reason::StatusLine);
         }
-        let head = limits.head.min(u32::MAX as usize / 2);
+        let head = longest_head(limits);
         let bounds = Bounds { empty_lines: 0, first_line: usize::MAX / 2, head };
         let Some(Extent { first_line, end, .. }) = self.scan.advance(bytes, &bounds)? else { return Ok(None) };
         self.scan = Scan::default();
@@ -184,6 +184,7 @@ impl ResponseHead {
         status: u16,
         reason: &[u8],
         fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+        limits: &Limits,
     ) -> Result<usize, Reason> {
         if !(100..1000).contains(&status) || !is_value(reason) {
             return Err(Reason::StatusLine);
@@ -191,6 +192,9 @@ impl ResponseHead {
         super::encode::status_line(&mut self.fields.bytes, Version::Http11, status, reason);
         let line_end = self.fields.bytes.len() - 2;
         self.fields.write(fields)?;
+        if self.fields.bytes.len() > longest_head(limits) {
+            return Err(Reason::HeadTooLong);
+        }
         Ok(line_end)
     }
 }

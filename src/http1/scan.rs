@@ -2,7 +2,7 @@
 
 use memchr::memchr;
 
-use super::Reason;
+use super::{Limits, Reason};
 
 /// The search for the empty line, which remembers how far it went: a head that comes byte by byte is read once.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,6 +36,11 @@ pub(super) struct Extent {
     /// Length of the first line without its CRLF.
     pub(super) first_line: usize,
     pub(super) end: usize,
+}
+
+/// The limit of a head, and of what its index of 32-bit numbers can hold with some bytes behind the head.
+pub(super) fn longest_head(limits: &Limits) -> usize {
+    limits.head.min(i32::MAX as usize)
 }
 
 impl Scan {

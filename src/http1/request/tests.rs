@@ -313,6 +313,19 @@ fn a_composed_head_is_read_as_if_it_had_come() {
 }
 
 #[test]
+fn a_composed_head_has_the_same_limits() {
+    let limits = Limits { head: 100, target: 10, fields: 2 };
+    let status = |target: &str, fields: &[(&[u8], &[u8])]| {
+        let composed = RequestHead::new().compose(b"GET", target.as_bytes(), fields.iter().copied(), &limits);
+        composed.map_err(|reject| reject.status)
+    };
+    assert_eq!(status("/123456789", &[(b"host", b"a"), (b"x", &[b'y'; 59])]), Ok(()));
+    assert_eq!(status("/123456789", &[(b"host", b"a"), (b"x", &[b'y'; 60])]), Err(431));
+    assert_eq!(status("/1234567890", &[(b"host", b"a")]), Err(414));
+    assert_eq!(status("/", &[(b"host", b"a"), (b"x", b"y"), (b"x", b"y")]), Err(431));
+}
+
+#[test]
 fn pieces_cannot_smuggle_lines_into_a_composed_head() {
     use Reason::*;
     let cases = [
