@@ -147,65 +147,6 @@ swap_addresses() {
 }
 
 begins() {
-  rm -f "$work/stop"
-  : >"$work/load"
-  local client
-  for client in 1 2; do
-    while [ ! -e "$work/stop" ]; do
-      curl -s --max-time 20 -o "$work/body$client" -w "%{http_code} %{time_total} " "$url" >"$work/line$client" || true
-      echo "$(cat "$work/line$client") $(head -c 80 "$work/body$client")" >>"$work/load"
-    done &
-  done
-}
-load_goes_on() {
-  local target=$(($(wc -l <"$work/load") + $1))
-  within 60 load_reaches "$target"
-}
-load_reaches() { [ "$(wc -l <"$work/load")" -ge "$1" ]; }
-load_ends() {
-  touch "$work/stop"
-  wait
-}
-load_had_no_failure() {
-  local bad slowest
-  bad=$(grep -cvE '^200 [0-9.]+ +Web Application \[[123]\]$' "$work/load" || true)
-  slowest=$(cut -d' ' -f2 "$work/load" | sort -n | tail -n1)
-  echo "$(wc -l <"$work/load") requests, $bad failed, the slowest took ${slowest}s" | tee "$work/summary"
-  grep -vE '^200 [0-9.]+ +Web Application' "$work/load" | head -n 5 || true
-  [ "$bad" -eq 0 ] && load_reaches 20
-}
-# costs_no_get CLAIM COMMAND...: under load; the command ends when what it does has had its effect.
-costs_no_get() {
-  local claim=$1 ok=yes began=$SECONDS
-  shift
-  load_begins
-  load_goes_on 10 || ok=
-  "$@" >"$work/event" 2>&1 || ok=
-  load_goes_on 10 || ok=
-  load_ends
-  check "$claim" test -n "$ok"
-  [ -n "$ok" ] || tail -n 20 "$work/event" | sed 's/^/      /'
-  began=$SECONDS
-  check "… and cost no GET" load_had_no_failure
-  sed 's/^/      /' "$work/summary"
-}
-
-stop_leaves() { docker stop -t 2 pyfla_app2 && within 20 answered_by 13; }
-start_returns() { docker start pyfla_app2 && within 30 answered_by 123; }
-kill_leaves_and_returns() { docker kill pyfla_app3 && within 20 answered_by 12 && docker start pyfla_app3 && within 30 answered_by 123; }
-freeze_leaves_and_returns() { docker pause pyfla_app1 && within 20 answered_by 23 && docker unpause pyfla_app1 && within 30 answered_by 123; }
-# Docker hands out the lowest free address, so the two applications come back with each other's.
-swap_addresses() {
-  local before after address='{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}'
-  before=$(docker inspect -f "$address" pyfla_app1 pyfla_app2)
-  docker stop -t 1 pyfla_app1 && docker stop -t 1 pyfla_app2
-  docker start pyfla_app2 && docker start pyfla_app1
-  after=$(docker inspect -f "$address" pyfla_app1 pyfla_app2)
-  echo "before: $before; after: $after"
-  [ "$before" != "$after" ] && within 30 answered_by 123
-}
-
-begins() {
   form=$1
   local alb=./alb
   [ "$form" = main ] || alb=./$form/alb

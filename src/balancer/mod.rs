@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+pub use crate::share::FULL;
 
 mod cycle;
 mod hash;
@@ -39,9 +40,6 @@ pub trait Candidates {
     /// When this pick happens.
     fn now(&self) -> Timestamp;
 }
-
-/// The ramp of a peer that does not ramp.
-pub const FULL: u32 = 1024;
 
 /// Chooses one peer of a tier. Shared by all workers; a pick never waits.
 pub trait Balancer: Send + Sync {

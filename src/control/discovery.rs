@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{sleep, sleep_until};
 
 use super::publisher::Request;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::mailbox::Notice;
 use crate::net::resolver::{Answer, Resolver};
 use crate::topology::{Change, Live};
@@ -99,9 +99,10 @@ struct Follow {
 impl Follow {
     async fn run(self) {
         let mut complained = false;
-        let mut missing_since: Option<Instant> = None;
+        let clock = Clock::process();
+        let mut missing_since: Option<Timestamp> = None;
         loop {
-            let asked = Instant::now();
+            let asked = clock.now();
             let answer = self.resolver.resolve(&self.host).await;
             let again = match answer {
                 Answer::Found { addrs, valid } => {
@@ -116,7 +117,7 @@ impl Follow {
                     let since = *missing_since.get_or_insert(asked);
                     if self.addresses().is_empty() {
                         complain(&mut complained, &self.host, "there is no such name");
-                    } else if asked.duration_since(since) >= TWICE {
+                    } else if asked.since(since) >= TWICE {
                         tracing::warn!("{}: there is no such name any more", self.host);
                         self.publish(self.still_passing());
                     }
@@ -131,7 +132,7 @@ impl Follow {
             let hurried = self.hurry.notified();
             tokio::select! {
                 () = sleep(again) => {}
-                () = hurried => sleep_until(asked + AT_MOST).await,
+                () = hurried => sleep_until(clock.instant(asked + AT_MOST)).await,
             }
         }
     }
