@@ -117,17 +117,18 @@ async fn control(options: Options) -> Result<(), StartError> {
     });
 
     // Now requests may come.
-    let mut publisher = Publisher::new(live, Arc::clone(&announcer), version);
+    let mut publisher = Publisher::new(Arc::clone(&live), Arc::clone(&announcer), version);
     publisher.listen(bound);
     let publishing = tokio::task::spawn_local(publisher.run(receive_requests));
 
     shutdown.begun().await;
-    tracing::info!("stopping: finishing what is in flight, for at most {:?}", config.shutdown_timeout);
+    let patience = live.load().config().shutdown_timeout;
+    tracing::info!("stopping: finishing what is in flight, for at most {patience:?}");
     publishing.abort();
     announcer.tell_workers(|| Command::Drain);
-    let late = finish(threads, config.shutdown_timeout).await;
+    let late = finish(threads, patience).await;
     if late > 0 {
-        tracing::warn!("{late} workers still had connections after {:?}: they are cut", config.shutdown_timeout);
+        tracing::warn!("{late} workers still had connections after {patience:?}: they are cut");
     }
     if let Some(admin) = admin {
         admin.abort();

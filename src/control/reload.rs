@@ -96,7 +96,7 @@ impl Reload {
             Err(diagnostics) => {
                 diagnostics.print();
                 return tracing::error!(
-                    "{shown} is not used: {} of mistakes; the configuration in force stays",
+                    "{shown} is not used, for the {} errors above; the configuration in force stays",
                     diagnostics.errors()
                 );
             }

@@ -133,7 +133,7 @@ impl fmt::Display for Reason {
             }
             Reason::TrialFailed { detail } => return write!(f, "another try failed as well: {detail}"),
             Reason::Kept { percent, detail } => {
-                return write!(f, "kept: {percent}% of the tier is ejected already; the latest failure: {detail}");
+                return write!(f, "kept: at most {percent}% of the tier may be ejected; the latest failure: {detail}");
             }
         };
         f.write_str(text)

@@ -158,13 +158,14 @@ impl Worker {
 
     /// Obeys until drained: returns when told to drain (or when the control plane is gone) and no connection is left.
     pub async fn run(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
+        let log = Rc::clone(&self);
+        tokio::task::spawn_local(async move { log.log.flush_promptly().await });
         let mut sweep = tokio::time::interval(Duration::from_secs(1));
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 command = commands.recv(), if !self.is_draining() => self.obey(command.unwrap_or(Command::Drain)),
                 _ = sweep.tick() => self.pools.borrow_mut().sweep(self.clock.now()),
-                () = self.log.flush_promptly() => {}
                 () = self.emptied(), if self.is_draining() => return,
             }
         }

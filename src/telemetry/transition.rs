@@ -6,9 +6,5 @@ use crate::health::Transition;
 /// kept although its failures would eject it).
 pub fn log(group: &str, peer: &str, transition: &Transition) {
     let Transition { from, to, reason, .. } = transition;
-    if from == to {
-        tracing::info!(target: "weir::health", "{group}: {peer} stays {to}: {reason}");
-    } else {
-        tracing::info!(target: "weir::health", "{group}: {peer} {from} → {to}: {reason}");
-    }
+    tracing::info!(target: "weir::health", "{group}: {peer} {from} → {to}: {reason}");
 }

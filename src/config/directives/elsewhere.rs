@@ -69,6 +69,6 @@ pub const ELSEWHERE: &[(&[Place], &str, &str)] = &[
     (EVERYWHERE, "health_check", "it stands in the upstream: [upstream.NAME.health_check]"),
     (&[HealthCheck], "mandatory", "remove it: a peer gets no requests before its first passed probe"),
     (&[HealthCheck], "persistent", "remove it: a reload keeps what is known of a peer"),
-    (&[HealthCheck], "keepalive_time", "remove it: probes keep their connection while the application does"),
+    (&[HealthCheck], "keepalive_time", "remove it: each probe opens a connection of its own"),
     (&[Match], "require", "tests on variables are not supported"),
 ];

@@ -87,7 +87,7 @@ fn a_peer_beyond_the_cap_is_kept_and_says_so_once() {
         group.log(),
         [
             "up → unavail: a request failed: closed before the head",
-            "up → up: kept: 50% of the tier is ejected already; the latest failure: closed before the head",
+            "up → up: kept: at most 50% of the tier may be ejected; the latest failure: closed before the head",
         ]
     );
 }

@@ -187,10 +187,13 @@ impl WorkerLog {
         self.hand_over(&mut self.pending.borrow_mut());
     }
 
-    /// Hands over every line within 40 ms, for ever. To be spawned by the worker; sleeps while there is nothing.
+    /// Hands over every line within 40 ms, for ever. To be spawned by the worker; sleeps while there is nothing. Broken
+    /// off and begun again, it forgets no line.
     pub async fn flush_promptly(&self) {
         loop {
-            self.filled.notified().await;
+            if self.pending.borrow().bytes.is_empty() {
+                self.filled.notified().await;
+            }
             tokio::time::sleep(PROMPT).await;
             self.flush();
         }
@@ -374,6 +377,16 @@ mod tests {
         let flushing = tokio::time::timeout(Duration::from_millis(50), worker.flush_promptly());
         let (ended, ()) = tokio::join!(flushing, async { write(&worker, 200) });
         assert!(ended.is_err(), "it goes on for ever");
+        assert!(inbox.try_recv().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_flush_that_was_broken_off_forgets_no_line() {
+        let (worker, inbox) = unread(10);
+        let moment = |ms| tokio::time::timeout(Duration::from_millis(ms), worker.flush_promptly());
+        let (ended, ()) = tokio::join!(moment(20), async { write(&worker, 200) });
+        assert!(ended.is_err() && inbox.try_recv().is_err(), "not handed over yet");
+        assert!(moment(50).await.is_err());
         assert!(inbox.try_recv().is_ok());
     }
 }
