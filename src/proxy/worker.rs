@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -160,11 +161,13 @@ impl Worker {
     pub async fn run(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
         let mut sweep = tokio::time::interval(Duration::from_secs(1));
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // One for all turns: dropped in the middle, it would forget that lines wait, and nobody would tell it again.
+        let mut flushing = pin!(self.log.flush_promptly());
         loop {
             tokio::select! {
                 command = commands.recv(), if !self.is_draining() => self.obey(command.unwrap_or(Command::Drain)),
                 _ = sweep.tick() => self.pools.borrow_mut().sweep(self.clock.now()),
-                () = self.log.flush_promptly() => {}
+                () = &mut flushing => {}
                 () = self.emptied(), if self.is_draining() => return,
             }
         }
