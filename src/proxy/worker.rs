@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -158,14 +159,15 @@ impl Worker {
 
     /// Obeys until drained: returns when told to drain (or when the control plane is gone) and no connection is left.
     pub async fn run(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
-        let log = Rc::clone(&self);
-        tokio::task::spawn_local(async move { log.log.flush_promptly().await });
         let mut sweep = tokio::time::interval(Duration::from_secs(1));
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // One for all turns: dropped in the middle, it would forget that lines wait, and nobody would tell it again.
+        let mut flushing = pin!(self.log.flush_promptly());
         loop {
             tokio::select! {
                 command = commands.recv(), if !self.is_draining() => self.obey(command.unwrap_or(Command::Drain)),
                 _ = sweep.tick() => self.pools.borrow_mut().sweep(self.clock.now()),
+                () = &mut flushing => {}
                 () = self.emptied(), if self.is_draining() => return,
             }
         }

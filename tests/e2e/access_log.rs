@@ -78,3 +78,16 @@ fn what_never_reached_a_peer_and_what_was_no_request_is_logged_too() {
     drop(client);
     weir.wait_for_access("the client that left", |line| line.contains("GET /left") && line.contains(" 499 "));
 }
+
+#[test]
+fn every_line_comes_while_somebody_watches() {
+    let a = Backend::start("a");
+    let weir = Site::of([&a]).start();
+    let mut client = weir.client();
+    // Long enough to meet whatever a worker does each second.
+    for number in 0..150 {
+        client.get(&format!("/number-{number}-"));
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    weir.wait_for_access("the last one", |line| line.contains("/number-149-"));
+}
