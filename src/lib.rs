@@ -15,6 +15,7 @@ pub mod mailbox;
 pub mod net;
 pub mod probe;
 pub mod proxy;
+pub mod ramp;
 pub mod shutdown;
 pub mod telemetry;
 pub mod topology;

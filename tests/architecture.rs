@@ -10,7 +10,7 @@ use tokens::{Token, tokens};
 
 /// A module names only modules of a lower layer (docs/ARCHITECTURE.md §2).
 const LAYERS: &[&[&str]] = &[
-    &["clock", "shutdown", "id"],
+    &["clock", "shutdown", "id", "ramp"],
     &["balancer", "health", "http1"],
     &["config"],
     &["topology", "net", "probe", "telemetry", "mailbox"],

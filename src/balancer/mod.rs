@@ -24,6 +24,8 @@ mod testing;
 pub use ip_hash::{IpHashKey, ip_hash_key};
 pub use latency::{Latency, Measure, Timing};
 
+pub use crate::ramp::FULL;
+
 /// What an algorithm may ask about the peers of the tier on offer.
 pub trait Candidates {
     /// How many peers the tier has, eligible or not.
@@ -39,9 +41,6 @@ pub trait Candidates {
     /// When this pick happens.
     fn now(&self) -> Timestamp;
 }
-
-/// The ramp of a peer that does not ramp.
-pub const FULL: u32 = 1024;
 
 /// Chooses one peer of a tier. Shared by all workers; a pick never waits.
 pub trait Balancer: Send + Sync {
@@ -64,6 +63,15 @@ pub trait Balancer: Send + Sync {
 
     /// Goes on with the rotation after peer `i`'s turn.
     fn resume_after(&self, _i: usize) {}
+
+    /// Whether it wants to hear how busy its peers are, by [`in_flight_changed`](Balancer::in_flight_changed).
+    fn watches_in_flight(&self) -> bool {
+        false
+    }
+
+    /// Told after peer `i` was given a request, and after one ended there. `in_flight` reads the count anew each time:
+    /// of two calls at once it does not matter which comes first.
+    fn in_flight_changed(&self, _i: usize, _in_flight: &dyn Fn() -> u32) {}
 
     /// Whether the key decides. If so, a trial of an unavailable peer waits for a request whose key leads to it.
     fn keyed(&self) -> bool {
@@ -132,6 +140,10 @@ pub fn build(method: &Method, members: &[Member<'_>], seed: u64) -> Box<dyn Bala
         Method::Random { two } => Box::new(random::Random::new(members, *two, seed)),
     }
 }
+
+/// Up to how many peers `least_conn` and `least_time` compare all of them at each pick. Above, `least_conn` goes by an
+/// index of who is how busy, and `least_time` takes the best of a sample.
+const COMPARE_ALL: usize = 128;
 
 /// How many candidates of a key, or draws, are turned down before round robin decides. (nginx: `tries > 20`.)
 const MAX_REJECTIONS: usize = 20;

@@ -9,8 +9,8 @@ use super::machine::Machine;
 use super::slow_start::Ramp;
 use super::word::{Kind, Word};
 use super::{Admission, Operator, Origin, Outcome, Pace, Policy, Pool, Signal, Tier, Transition, Verdict};
-use crate::balancer::FULL;
 use crate::clock::Timestamp;
+use crate::ramp::FULL;
 
 /// The health of one peer, shared by all workers.
 ///

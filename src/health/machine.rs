@@ -7,8 +7,8 @@ use super::{
     Evidence, LeaseFacts, Operator, Origin, Outcome, Pace, Policy, Reason, Signal, State, Transition, Verdict, active,
     operator, passive,
 };
-use crate::balancer::FULL;
 use crate::clock::Timestamp;
+use crate::ramp::FULL;
 
 /// The health of one peer. All that happens to it goes through [`Machine::step`].
 #[derive(Debug)]

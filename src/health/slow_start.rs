@@ -4,8 +4,8 @@
 
 use std::time::Duration;
 
-use crate::balancer::FULL;
 use crate::clock::Timestamp;
+use crate::ramp::FULL;
 
 /// How long a failure stops a ramp's clock.
 const STANDSTILL: Duration = Duration::from_secs(1);

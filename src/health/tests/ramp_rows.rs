@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::script::{CHECKED, Group, PLAIN, after};
-use crate::balancer::FULL;
 use crate::health::{Origin, Policy, Tier};
+use crate::ramp::FULL;
 
 const RAMP: Policy = Policy { slow_start: Duration::from_secs(10), ..PLAIN };
 const CHECKED_RAMP: Policy = Policy { slow_start: Duration::from_secs(10), ..CHECKED };

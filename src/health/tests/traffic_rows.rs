@@ -165,7 +165,7 @@ fn a_soft_ejection_met_while_unhealthy_asks_the_cap_when_it_begins_to_show() {
 #[test]
 fn a_peer_that_comes_back_only_to_be_kept_does_not_ramp() {
     let ramp = Policy { slow_start: std::time::Duration::from_secs(10), ..CHECKED };
-    assert_eq!(back_after("", ramp.clone()).verdict_of(1).ramp, crate::balancer::FULL);
+    assert_eq!(back_after("", ramp.clone()).verdict_of(1).ramp, crate::ramp::FULL);
     assert_eq!(back_after("+10s", ramp).verdict_of(1).ramp, 1);
 }
 
