@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 
+mod bits;
 mod cycle;
 mod hash;
 mod ip_hash;
@@ -14,12 +15,14 @@ mod ketama;
 mod latency;
 mod least_conn;
 mod least_time;
+mod levels;
 mod random;
 mod round_robin;
 mod shares;
 mod smooth;
 #[cfg(test)]
 mod testing;
+mod walk;
 
 pub use ip_hash::{IpHashKey, ip_hash_key};
 pub use latency::{Latency, Measure, Timing};
