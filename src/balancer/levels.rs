@@ -78,12 +78,10 @@ impl Levels {
         }
     }
 
-    /// [`update`](Levels::update), unless the peer is there already.
-    pub(super) fn correct(&self, peer: usize, level: Level) {
+    /// Whether a peer that is at this level need not be [`update`](Levels::update)d.
+    pub(super) fn knows(&self, peer: usize, level: Level) -> bool {
         let place = &self.places[peer];
-        if place.word.load(Relaxed) != level + 1 && place.present.load(Relaxed) {
-            self.update(peer, || Some(level));
-        }
+        place.word.load(Relaxed) == level + 1 || !place.present.load(Relaxed)
     }
 
     /// The level of the least busy.

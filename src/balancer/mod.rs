@@ -18,6 +18,7 @@ mod least_time;
 mod levels;
 mod random;
 mod round_robin;
+mod sample;
 mod shares;
 mod smooth;
 #[cfg(test)]
@@ -175,7 +176,10 @@ mod tests {
         #[test]
         fn a_pick_is_eligible_and_nobody_is_picked_only_if_nobody_is_eligible(
             method in methods(),
-            peers in prop::collection::vec((1u32..50, any::<bool>(), 0..=FULL, 0u32..5, any::<bool>()), 0..12),
+            peers in prop_oneof![
+                prop::collection::vec((1u32..50, any::<bool>(), 0..=FULL, 0u32..5, any::<bool>()), 0..12),
+                prop::collection::vec((1u32..4, any::<bool>(), 0..=FULL, 0u32..5, any::<bool>()), COMPARE_ALL + 1..COMPARE_ALL + 20),
+            ],
             keys in prop::collection::vec("[a-z]{0,3}", 1..8),
         ) {
             let mut tier = Tier::weights(&peers.iter().map(|(weight, ..)| *weight).collect::<Vec<_>>());
