@@ -1,46 +1,72 @@
 //! In which order do weighted peers take turns?
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, VecDeque};
 
 /// The longest cycle that is prepared.
 pub(super) const MAX_TURNS: u64 = 1 << 16;
 
 /// One period of smooth weighted round robin over `(peer, weight)`, given in the order of the peers: the same turns as
-/// nginx's loop, after which it repeats. `None` if it had more than [`MAX_TURNS`] entries.
+/// nginx's loop, after which it repeats. `Err`: it had more than [`MAX_TURNS`] entries, here they come one by one.
+pub(super) fn turns(peers: &[(u32, u32)]) -> Result<Box<[u32]>, Turns> {
+    let turns = Turns::new(peers);
+    match usize::try_from(turns.total) {
+        Ok(total) if turns.total <= MAX_TURNS => Ok(turns.take(total).collect()),
+        _ => Err(turns),
+    }
+}
+
+/// The turns without end.
 ///
 /// Peers of equal weight always take turns in their own order, so each distinct weight is one queue of which only the
 /// first can win: a turn costs a look at each distinct weight instead of at each peer.
-pub(super) fn turns(peers: &[(u32, u32)]) -> Option<Box<[u32]>> {
-    let divisor = peers.iter().fold(0, |divisor, (_, weight)| gcd(divisor, *weight)).max(1);
-    let total: u64 = peers.iter().map(|(_, weight)| u64::from(weight / divisor)).sum();
-    if total > MAX_TURNS {
-        return None;
-    }
-    let total = total as i64;
+#[derive(Debug)]
+pub(super) struct Turns {
+    classes: Box<[Class]>,
+    /// The length of a period.
+    total: u64,
+    /// How many there were; it may wrap around, since all that is made of it does.
+    turn: u64,
+}
 
-    let mut classes: BTreeMap<u32, Class> = BTreeMap::new();
-    for (peer, weight) in peers {
-        let weight = weight / divisor;
-        classes
-            .entry(weight)
-            .or_insert_with(|| Class { weight: i64::from(weight), queue: VecDeque::new() })
-            .push(*peer);
+impl Turns {
+    fn new(peers: &[(u32, u32)]) -> Turns {
+        let divisor = peers.iter().fold(0, |divisor, (_, weight)| gcd(divisor, *weight)).max(1);
+        let mut classes: BTreeMap<u32, Class> = BTreeMap::new();
+        for (peer, weight) in peers {
+            let weight = weight / divisor;
+            classes
+                .entry(weight)
+                .or_insert_with(|| Class { weight: u64::from(weight), queue: VecDeque::new() })
+                .push(*peer);
+        }
+        let total = peers.iter().map(|(_, weight)| u64::from(weight / divisor)).sum();
+        Turns { classes: classes.into_values().collect(), total, turn: 0 }
     }
-    let mut classes: Vec<Class> = classes.into_values().collect();
 
-    let turn = |turn: i64| {
+    /// What a turn costs.
+    pub(super) fn distinct_weights(&self) -> usize {
+        self.classes.len()
+    }
+}
+
+impl Iterator for Turns {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        self.turn = self.turn.wrapping_add(1);
+        let (turn, total) = (self.turn, self.total);
         // At a tie the earlier peer wins.
-        let best = classes.iter_mut().max_by_key(|class| class.claim(turn, total))?;
-        best.take()
-    };
-    (1..=total).map(turn).collect()
+        self.classes.iter_mut().max_by_key(|class| class.claim(turn, total))?.take()
+    }
 }
 
 /// The peers of one weight.
+#[derive(Debug)]
 struct Class {
-    weight: i64,
+    weight: u64,
     /// Each with how many turns it had.
-    queue: VecDeque<(u32, i64)>,
+    queue: VecDeque<(u32, u64)>,
 }
 
 impl Class {
@@ -48,15 +74,17 @@ impl Class {
         self.queue.push_back((peer, 0));
     }
 
-    /// The current weight of the first in the queue: what it gained in `turn` turns less what its own cost.
-    fn claim(&self, turn: i64, total: i64) -> Option<(i64, std::cmp::Reverse<u32>)> {
+    /// The current weight of the first in the queue: what it gained in `turn` turns less what its own cost. Both grow
+    /// for ever, but they differ by less than `total`, so modulo 2^64 is enough.
+    fn claim(&self, turn: u64, total: u64) -> Option<(i64, Reverse<u32>)> {
         let (peer, had) = self.queue.front()?;
-        Some((self.weight * turn - total * had, std::cmp::Reverse(*peer)))
+        let current = self.weight.wrapping_mul(turn).wrapping_sub(total.wrapping_mul(*had));
+        Some((current as i64, Reverse(*peer)))
     }
 
     fn take(&mut self) -> Option<u32> {
         let (peer, had) = self.queue.pop_front()?;
-        self.queue.push_back((peer, had + 1));
+        self.queue.push_back((peer, had.wrapping_add(1)));
         Some(peer)
     }
 }
@@ -122,14 +150,35 @@ mod tests {
 
     #[test]
     fn nobody_has_no_turns() {
-        assert_eq!(turns(&[]).as_deref(), Some(&[][..]));
+        assert_eq!(turns(&[]).expect("an empty cycle"), [].into());
+        assert_eq!(Turns::new(&[]).next(), None);
     }
 
     #[test]
     fn a_cycle_may_have_64_k_turns_and_no_more() {
-        assert_eq!(turns(&peers(&[65_535, 1])).map(|turns| turns.len()), Some(65_536));
-        assert_eq!(turns(&peers(&[65_536, 1])), None);
-        assert_eq!(turns(&peers(&[u32::MAX, u32::MAX - 1])), None);
+        assert_eq!(turns(&peers(&[65_535, 1])).map(|turns| turns.len()).ok(), Some(65_536));
+        assert!(turns(&peers(&[65_536, 1])).is_err());
+        assert!(turns(&peers(&[u32::MAX, u32::MAX - 1])).is_err());
+    }
+
+    #[test]
+    fn turns_without_a_short_cycle_are_nginxs_too() {
+        for weights in [&[100_003, 50_001, 50_001][..], &[u32::MAX, u32::MAX - 1, 7], &[99_991, 65_537]] {
+            let turns: Vec<u32> = turns(&peers(weights)).expect_err("a long cycle").take(1_000).collect();
+            assert_eq!(turns, by_nginx(weights, 1_000), "{weights:?}");
+        }
+    }
+
+    #[test]
+    fn turns_go_on_when_their_number_wraps_around() {
+        let mut turns = Turns::new(&peers(&[3, 1]));
+        // As many whole periods as there were turns.
+        let periods = u64::MAX / 4;
+        turns.turn = periods.wrapping_mul(4);
+        for class in &mut turns.classes {
+            class.queue.iter_mut().for_each(|(_, had)| *had = periods.wrapping_mul(class.weight));
+        }
+        assert_eq!(turns.take(12).collect::<Vec<_>>(), [0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0]);
     }
 
     proptest! {

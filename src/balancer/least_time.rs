@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use super::latency::{Expectation, bucket};
 use super::least_conn::{Load, least};
+use super::sample::{self, Sample};
 use super::smooth::{Smooth, scaled};
-use super::{Balancer, Candidates, Measure, Member};
+use super::{Balancer, COMPARE_ALL, Candidates, Measure, Member};
 use crate::clock::Timestamp;
 
 /// The lowest expected time per weight, where the expected time is the average, in steps of 20 ms, times the requests
@@ -16,6 +17,10 @@ use crate::clock::Timestamp;
 /// as equally fast (else 19 ms get everything and 20 ms nothing); a peer that was not used for `fail_timeout` gets one
 /// request; so does, after a while of being passed over, one that seems a little slower. The answer to such a request
 /// counts three quarters in the average, for what was known is old.
+///
+/// Up to [`COMPARE_ALL`] peers it is the best of all of them. Above, it is the best of a [`Sample`]: the next 24 of a
+/// shuffled order, so that everybody is looked at in each round, and the 8 fastest that were met; those that are level
+/// go by how long ago they were picked.
 #[derive(Debug)]
 pub(super) struct LeastTime {
     measure: Measure,
@@ -25,6 +30,8 @@ pub(super) struct LeastTime {
     /// When the first was, in µs.
     first_pick: AtomicU64,
     turns: Smooth,
+    /// Only for very many.
+    sample: Option<Sample>,
 }
 
 /// What is remembered of a peer between picks.
@@ -53,6 +60,7 @@ impl LeastTime {
             picks: AtomicU64::new(0),
             first_pick: AtomicU64::new(u64::MAX),
             turns: Smooth::new(members.len()),
+            sample: (members.len() > COMPARE_ALL).then(|| Sample::new(members.len())),
         }
     }
 
@@ -61,15 +69,69 @@ impl LeastTime {
         peers.latency(peer).expectation(self.measure, self.members[peer].fail_timeout, peers.now())
     }
 
-    /// An idle peer whose averages are too old to go by, if it is its turn to be looked at.
-    fn to_look_at(&self, fastest: Expectation, peers: &dyn Candidates) -> Option<usize> {
+    /// The best of all.
+    fn of_all(&self, peers: &dyn Candidates) -> Option<usize> {
+        let count = self.members.len();
+        let eligible = (0..count).filter(|peer| peers.eligible(*peer));
+        let fastest = eligible.clone().map(|peer| self.consider(peer, peers)).min_by_key(|expected| expected.micros)?;
+        self.to_look_at(eligible, fastest, peers).or_else(|| {
+            least(&self.turns, count, peers, |peer| self.load(peer, self.expectation(peer, peers), fastest, peers))
+        })
+    }
+
+    /// The best of a sample, or `None` if nobody in it is eligible.
+    fn of_sample(&self, sample: &Sample, peers: &dyn Candidates) -> Option<usize> {
+        let mut drawn = [(0, Expectation::default()); sample::SIZE];
+        let mut count = 0;
+        let mut newcomer: Option<(usize, Expectation)> = None;
+        sample.draw(|peer, listed| {
+            if peers.eligible(peer) {
+                let expected = self.consider(peer, peers);
+                drawn[count] = (peer, expected);
+                count += 1;
+                if !listed && newcomer.is_none_or(|(_, fastest)| expected.micros < fastest.micros) {
+                    newcomer = Some((peer, expected));
+                }
+            }
+        });
+        let drawn = &drawn[..count];
+        let fastest = drawn.iter().map(|(_, expected)| *expected).min_by_key(|expected| expected.micros)?;
+        let pick = self.picks.load(Relaxed);
+        if let Some((newcomer, expected)) = newcomer {
+            sample.met(newcomer, pick, |occupant| expected.micros < self.expectation(occupant, peers).micros);
+        }
+        let rested = |peer: usize| {
+            let Seen { weight, last_pick, .. } = &self.members[peer];
+            u128::from(pick.saturating_sub(last_pick.load(Relaxed))) * u128::from(*weight)
+        };
+        let best = || {
+            let loads = drawn.iter().map(|(peer, expected)| (*peer, self.load(*peer, *expected, fastest, peers)));
+            loads.min_by(|(a, load), (b, other)| load.compare(*other).then_with(|| rested(*b).cmp(&rested(*a))))
+        };
+        self.to_look_at(drawn.iter().map(|(peer, _)| *peer), fastest, peers).or_else(|| best().map(|(peer, _)| peer))
+    }
+
+    fn consider(&self, peer: usize, peers: &dyn Candidates) -> Expectation {
+        if self.inflight {
+            peers.latency(peer).observe_unfinished(self.measure, peers.now());
+        }
+        self.expectation(peer, peers)
+    }
+
+    /// Of these eligible peers an idle one whose averages are too old to go by, if it is its turn to be looked at.
+    fn to_look_at(
+        &self,
+        eligible: impl Iterator<Item = usize>,
+        fastest: Expectation,
+        peers: &dyn Candidates,
+    ) -> Option<usize> {
         let count = self.members.len() as u64;
         let pick = self.picks.load(Relaxed);
         let patience = count * if pick < count * NEW { PICKS_BETWEEN_LOOKS_WHEN_NEW } else { PICKS_BETWEEN_LOOKS };
         let first_pick = Timestamp::micros(self.first_pick.load(Relaxed));
         let due = |peer: &usize| {
             let latency = peers.latency(*peer);
-            if !peers.eligible(*peer) || latency.waiting() > 0 {
+            if latency.waiting() > 0 {
                 return false;
             }
             let seen = &self.members[*peer];
@@ -79,7 +141,7 @@ impl LeastTime {
             idle >= seen.fail_timeout
                 || passed_over > patience && self.expectation(*peer, peers).micros <= fastest.micros + CHEAP_LOOK
         };
-        let peer = (0..self.members.len()).filter(due).min_by_key(|peer| peers.latency(*peer).last_picked())?;
+        let peer = eligible.filter(due).min_by_key(|peer| peers.latency(*peer).last_picked())?;
         self.claim_look(peer, peers).then_some(peer)
     }
 
@@ -95,8 +157,7 @@ impl LeastTime {
         claimed
     }
 
-    fn load(&self, peer: usize, fastest: Expectation, peers: &dyn Candidates) -> Load {
-        let expected = self.expectation(peer, peers);
+    fn load(&self, peer: usize, expected: Expectation, fastest: Expectation, peers: &dyn Candidates) -> Load {
         let level = expected.micros <= fastest.micros + (fastest.micros / 4).max(NEARLY);
         let mut millis = if level { fastest.millis } else { expected.millis };
         if self.inflight {
@@ -124,26 +185,28 @@ const NEW: u64 = 32;
 /// [`PICKS_BETWEEN_LOOKS`] until then.
 const PICKS_BETWEEN_LOOKS_WHEN_NEW: u64 = 2;
 
+/// How many samples without anybody eligible are drawn before all are compared.
+const SAMPLES: usize = 4;
+
 impl Balancer for LeastTime {
     fn pick(&self, peers: &dyn Candidates, _key: &[u8]) -> Option<usize> {
-        let count = self.members.len();
-        let eligible = (0..count).filter(|peer| peers.eligible(*peer));
-        let consider = |peer| {
-            if self.inflight {
-                peers.latency(peer).observe_unfinished(self.measure, peers.now());
-            }
-            self.expectation(peer, peers)
-        };
-        let fastest = eligible.map(consider).min_by_key(|expected| expected.micros)?;
-        let peer = self
-            .to_look_at(fastest, peers)
-            .or_else(|| least(&self.turns, count, peers, |peer| self.load(peer, fastest, peers)))?;
+        let sampled = self.sample.iter().flat_map(|sample| (0..SAMPLES).map(move |_| sample));
+        let peer = sampled
+            .filter_map(|sample| self.of_sample(sample, peers))
+            .next()
+            // If everybody in the samples is full, or was tried.
+            .or_else(|| self.of_all(peers))?;
         let pick = self.picks.fetch_add(1, Relaxed) + 1;
         if pick == 1 {
             self.first_pick.store(peers.now().as_micros(), Relaxed);
         }
         self.members[peer].last_pick.store(pick, Relaxed);
         Some(peer)
+    }
+
+    fn availability_changed(&self, peers: &dyn Candidates) {
+        let present = (0..peers.count()).filter(|peer| peers.eligible(*peer));
+        self.sample.iter().for_each(|sample| sample.set_present(present.clone()));
     }
 }
 
@@ -322,6 +385,51 @@ mod tests {
         assert!((2..60).contains(&slow), "{slow} of 1500");
     }
 
+    const MANY: usize = 500;
+
+    /// How many of the requests each of many peers gets, one a millisecond.
+    fn shares_of_many(requests: usize, mut time: impl FnMut(usize) -> u64) -> Vec<usize> {
+        let mut tier = Tier::weights(&[1; MANY]);
+        let balancer = tier.build(LAST_BYTE);
+        let mut shares = vec![0; MANY];
+        for _ in 0..requests {
+            let picked = balancer.pick(&tier, &[]).expect("all are eligible");
+            shares[picked] += 1;
+            let began = tier.now;
+            run(&mut tier, picked, &mut time);
+            tier.now = began + millis(1);
+        }
+        shares
+    }
+
+    #[test]
+    fn many_equal_peers_share_evenly() {
+        let mut noise = Noise(3);
+        let shares = shares_of_many(40 * MANY, |_| noise.around(8));
+        assert!(shares.iter().all(|share| (25..=60).contains(share)), "{shares:?}");
+    }
+
+    #[test]
+    fn a_few_fast_peers_among_many_are_found_and_used() {
+        let mut noise = Noise(5);
+        let fast = |peer: usize| peer % 100 == 42;
+        let shares = shares_of_many(20 * MANY, |peer| noise.around(if fast(peer) { 10 } else { 200 }));
+        let of_fast: usize = shares.iter().enumerate().filter(|(peer, _)| fast(*peer)).map(|(_, share)| share).sum();
+        // All but the looks at the others: each got its first request, and is looked at when it was unused for long.
+        assert!(of_fast > 12 * MANY, "{of_fast} of {}", 20 * MANY);
+        assert!(shares.iter().all(|share| *share > 0), "everybody is tried: {shares:?}");
+    }
+
+    #[test]
+    fn the_only_eligible_of_many_is_found() {
+        let mut tier = Tier::weights(&[1; MANY]);
+        let balancer = tier.build(LAST_BYTE);
+        tier.peers.iter_mut().for_each(|peer| peer.eligible = false);
+        assert_eq!(balancer.pick(&tier, &[]), None);
+        tier.peers[321].eligible = true;
+        assert_eq!(balancer.pick(&tier, &[]), Some(321));
+    }
+
     fn assert_even(picks: &str, seed: u64) {
         for peer in 'a'..='e' {
             let share = picks.matches(peer).count();
@@ -330,13 +438,18 @@ mod tests {
     }
 
     /// One request from pick to last byte, alone.
-    fn serve(tier: &mut Tier, balancer: &dyn Balancer, mut time: impl FnMut(usize) -> u64) -> char {
+    fn serve(tier: &mut Tier, balancer: &dyn Balancer, time: impl FnMut(usize) -> u64) -> char {
         let Some(picked) = balancer.pick(tier, &[]) else { return '-' };
+        run(tier, picked, time);
+        name(Some(picked))
+    }
+
+    /// One request to a peer, from pick to last byte, alone.
+    fn run(tier: &mut Tier, picked: usize, mut time: impl FnMut(usize) -> u64) {
         let mut timing = tier.peers[picked].latency.picked(tier.now);
         tier.now = tier.now + millis(time(picked));
         tier.peers[picked].latency.header(&mut timing, tier.now);
         tier.peers[picked].latency.finished(timing, tier.now);
-        name(Some(picked))
     }
 
     /// So many requests at any time, each followed by the next when it ends.

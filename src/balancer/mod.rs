@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 pub use crate::share::FULL;
 
+mod bits;
 mod cycle;
 mod hash;
 mod ip_hash;
@@ -15,12 +16,15 @@ mod ketama;
 mod latency;
 mod least_conn;
 mod least_time;
+mod levels;
 mod random;
 mod round_robin;
+mod sample;
 mod shares;
 mod smooth;
 #[cfg(test)]
 mod testing;
+mod walk;
 
 pub use ip_hash::{IpHashKey, ip_hash_key};
 pub use latency::{Latency, Measure, Timing};
@@ -62,6 +66,15 @@ pub trait Balancer: Send + Sync {
 
     /// Goes on with the rotation after peer `i`'s turn.
     fn resume_after(&self, _i: usize) {}
+
+    /// Whether it wants to hear how busy its peers are, by [`in_flight_changed`](Balancer::in_flight_changed).
+    fn watches_in_flight(&self) -> bool {
+        false
+    }
+
+    /// Told after peer `i` was given a request, and after one ended there. `in_flight` reads the count anew each time:
+    /// of two calls at once it does not matter which comes first.
+    fn in_flight_changed(&self, _i: usize, _in_flight: &dyn Fn() -> u32) {}
 
     /// Whether the key decides. If so, a trial of an unavailable peer waits for a request whose key leads to it.
     fn keyed(&self) -> bool {
@@ -131,6 +144,10 @@ pub fn build(method: &Method, members: &[Member<'_>], seed: u64) -> Box<dyn Bala
     }
 }
 
+/// Up to how many peers `least_conn` and `least_time` compare all of them at each pick. Above, `least_conn` goes by an
+/// index of who is how busy, and `least_time` takes the best of a sample.
+const COMPARE_ALL: usize = 128;
+
 /// How many candidates of a key, or draws, are turned down before round robin decides. (nginx: `tries > 20`.)
 const MAX_REJECTIONS: usize = 20;
 
@@ -158,7 +175,10 @@ mod tests {
         #[test]
         fn a_pick_is_eligible_and_nobody_is_picked_only_if_nobody_is_eligible(
             method in methods(),
-            peers in prop::collection::vec((1u32..50, any::<bool>(), 0..=FULL, 0u32..5, any::<bool>()), 0..12),
+            peers in prop_oneof![
+                prop::collection::vec((1u32..50, any::<bool>(), 0..=FULL, 0u32..5, any::<bool>()), 0..12),
+                prop::collection::vec((1u32..4, any::<bool>(), 0..=FULL, 0u32..5, any::<bool>()), COMPARE_ALL + 1..COMPARE_ALL + 20),
+            ],
             keys in prop::collection::vec("[a-z]{0,3}", 1..8),
         ) {
             let mut tier = Tier::weights(&peers.iter().map(|(weight, ..)| *weight).collect::<Vec<_>>());

@@ -1,11 +1,11 @@
 //! Whose turn is it? (nginx: `ngx_http_upstream_round_robin.c`)
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 
-use super::smooth::scaled;
+use super::walk::{Cycle, Place, Stream};
 use super::{Balancer, Candidates, FULL, Member, cycle};
 
 /// Smooth weighted round robin: a walk, shared by all workers, over a cycle of turns that was prepared for those who
@@ -27,7 +27,7 @@ pub(super) struct RoundRobin {
 enum Order {
     Cycle(Cycle),
     /// For weights whose cycle would be too long.
-    Exact(Exact),
+    Stream(Stream),
 }
 
 impl RoundRobin {
@@ -43,13 +43,14 @@ impl RoundRobin {
         }
     }
 
-    /// The next turn of an eligible peer. A peer that ramps up lets some of its turns pass; if that leaves nobody, the
-    /// first that did is taken after all.
-    fn walk(&self, cycle: &Cycle, peers: &dyn Candidates) -> Option<usize> {
+    /// The next turn, out of so many, of a peer that is acceptable. A peer that ramps up lets some of its turns pass; if
+    /// that leaves nobody, the first that did is taken after all.
+    pub(super) fn walk(&self, turns: usize, peers: &dyn Candidates, accepts: impl Fn(usize) -> bool) -> Option<usize> {
+        let order = self.order.load();
         let mut passed = None;
-        for _ in 0..cycle.turns.len().min(MAX_STEPS) {
-            let peer = cycle.next();
-            if !peers.eligible(peer) {
+        for _ in 0..order.len().min(turns) {
+            let peer = order.next();
+            if !accepts(peer) {
                 continue;
             }
             if self.takes_turn(peer, peers.ramp(peer)) {
@@ -89,12 +90,7 @@ const MAX_STEPS: usize = 256;
 
 impl Balancer for RoundRobin {
     fn pick(&self, peers: &dyn Candidates, _key: &[u8]) -> Option<usize> {
-        let order = self.order.load();
-        let turn = match &**order {
-            Order::Cycle(cycle) => self.walk(cycle, peers),
-            Order::Exact(exact) => exact.step(&self.weights, peers),
-        };
-        turn.or_else(|| self.search(peers))
+        self.walk(MAX_STEPS, peers, |peer| peers.eligible(peer)).or_else(|| self.search(peers))
     }
 
     fn availability_changed(&self, peers: &dyn Candidates) {
@@ -113,7 +109,7 @@ impl Balancer for RoundRobin {
 
     fn resume_after(&self, i: usize) {
         let present = self.present();
-        let place = Place { last: u32::try_from(i).ok(), ..Place::START };
+        let place = Place::after(u32::try_from(i).ok());
         self.order.store(Order::new(&self.weights, &present, place).into());
     }
 }
@@ -123,101 +119,31 @@ impl Order {
         let taking_part = (0u32..).zip(weights).zip(present).filter(|(_, present)| **present);
         let peers: Vec<(u32, u32)> = taking_part.map(|((peer, weight), _)| (peer, *weight)).collect();
         match cycle::turns(&peers) {
-            Some(turns) => Order::Cycle(Cycle::new(turns, place)),
-            None => Order::Exact(Exact { current: Mutex::new(vec![0; weights.len()].into()) }),
+            Ok(turns) => Order::Cycle(Cycle::new(turns, place)),
+            Err(turns) => Order::Stream(Stream::new(turns, place)),
+        }
+    }
+
+    /// How many turns there are before it repeats, as far as a pick cares.
+    fn len(&self) -> usize {
+        match self {
+            Order::Cycle(cycle) => cycle.len(),
+            Order::Stream(_) => usize::MAX,
+        }
+    }
+
+    fn next(&self) -> usize {
+        match self {
+            Order::Cycle(cycle) => cycle.next(),
+            Order::Stream(stream) => stream.next(),
         }
     }
 
     fn place(&self) -> Place {
         match self {
             Order::Cycle(cycle) => cycle.place(),
-            Order::Exact(_) => Place::START,
+            Order::Stream(stream) => stream.place(),
         }
-    }
-}
-
-/// Where a walk is, in words that mean something in another cycle, too.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    /// Whose turn was the last; `None`: nobody's yet.
-    last: Option<u32>,
-    /// How much of the cycle lies behind, in 1/2^32.
-    done: u64,
-}
-
-impl Place {
-    const START: Place = Place { last: None, done: 0 };
-}
-
-/// The prepared turns, and the walk over them.
-#[derive(Debug)]
-struct Cycle {
-    turns: Box<[u32]>,
-    /// Where it was before the first turn of this walk.
-    origin: Place,
-    start: u64,
-    cursor: AtomicU64,
-}
-
-impl Cycle {
-    /// Goes on after the peer that had the last turn, or with the next one if it is gone. Of several turns it takes
-    /// the one that is nearest to where the walk was.
-    fn new(turns: Box<[u32]>, origin: Place) -> Cycle {
-        let start = origin.last.map_or(0, |last| {
-            let distance = |at: usize| ((at as u64) << 32).abs_diff(origin.done * turns.len() as u64);
-            let nearest_of =
-                |peer: u32| (0..turns.len()).filter(|at| turns[*at] == peer).min_by_key(|at| distance(*at));
-            match nearest_of(last) {
-                Some(at) => at + 1,
-                None => {
-                    let following = turns.iter().min_by_key(|peer| (**peer < last, **peer));
-                    following.and_then(|peer| nearest_of(*peer)).unwrap_or(0)
-                }
-            }
-        });
-        Cycle { turns, origin, start: start as u64, cursor: AtomicU64::new(start as u64) }
-    }
-
-    fn next(&self) -> usize {
-        let turn = self.cursor.fetch_add(1, Relaxed) % self.turns.len() as u64;
-        self.turns[turn as usize] as usize
-    }
-
-    fn place(&self) -> Place {
-        let cursor = self.cursor.load(Relaxed);
-        if cursor == self.start {
-            return self.origin;
-        }
-        // The cursor moves only if there are turns.
-        let length = self.turns.len() as u64;
-        let at = (cursor - 1) % length;
-        Place { last: Some(self.turns[at as usize]), done: (at << 32) / length }
-    }
-}
-
-/// nginx's own loop, for weights like 99991 and 65537 whose cycle is not worth its memory.
-#[derive(Debug)]
-struct Exact {
-    current: Mutex<Box<[i64]>>,
-}
-
-impl Exact {
-    fn step(&self, weights: &[u32], peers: &dyn Candidates) -> Option<usize> {
-        // A panic within leaves weights that are a step off, which the following steps even out.
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut total = 0;
-        let mut best: Option<usize> = None;
-        for peer in (0..weights.len()).filter(|peer| peers.eligible(*peer)) {
-            let weight = scaled(weights[peer], peers.ramp(peer)) as i64;
-            current[peer] += weight;
-            total += weight;
-            if best.is_none_or(|best| current[peer] > current[best]) {
-                best = Some(peer);
-            }
-        }
-        let best = best?;
-        current[best] -= total;
-        Some(best)
     }
 }
 
@@ -350,7 +276,7 @@ mod tests {
     fn weights_without_a_short_cycle_are_exact_too() {
         let tier = Tier::weights(&[100_003, 50_001]);
         let balancer = over(&tier);
-        assert!(matches!(**balancer.order.load(), Order::Exact(_)));
+        assert!(matches!(**balancer.order.load(), Order::Stream(_)));
         assert_eq!(tier.picks(&balancer, 9), "abaabaaba");
         let tier = tier.only("b");
         assert_eq!(tier.picks(&balancer, 2), "bb");

@@ -102,6 +102,7 @@ impl Group {
         // In this order: a change before it is seen in the cells below, one after it is told to this snapshot.
         *self.state.current() = Arc::downgrade(self);
         for tier in &self.tiers {
+            tier.watch_seats();
             tier.tell_balancer(now);
             self.schedule_trials(tier, now);
         }

@@ -34,6 +34,7 @@ mod queue;
 mod routes;
 mod tier;
 mod tried;
+mod watch;
 
 #[cfg(test)]
 mod tests;

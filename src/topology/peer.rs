@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCs
 
 use super::PeerTransition;
 use super::group::GroupState;
+use super::watch::Watch;
 use crate::balancer::Latency;
 use crate::clock::Timestamp;
 use crate::health::{Admission, Cell, Command, LeaseFacts, Outcome, Seen, Signal, State, Transition};
@@ -36,6 +37,7 @@ pub struct Peer {
     /// What it has done so far.
     pub tally: Tally,
     load: Load,
+    pub(super) watch: Watch,
     next_probe: AtomicU64,
 }
 
@@ -94,6 +96,7 @@ impl Peer {
             latency: Latency::default(),
             tally: Tally::default(),
             load: Load::default(),
+            watch: Watch::default(),
             next_probe: AtomicU64::new(0),
         }
     }
@@ -178,17 +181,23 @@ impl Peer {
     /// workers do meanwhile.
     pub(super) fn take_slot(&self, max_conns: u32) -> bool {
         let in_flight = &self.load.in_flight;
-        if max_conns == 0 {
+        let taken = if max_conns == 0 {
             in_flight.fetch_add(1, SeqCst);
-            return true;
+            true
+        } else {
+            in_flight.fetch_update(SeqCst, SeqCst, |taken| (taken < max_conns).then(|| taken + 1)).is_ok()
+        };
+        if taken {
+            self.watch.in_flight_changed(&|| self.in_flight());
         }
-        in_flight.fetch_update(SeqCst, SeqCst, |taken| (taken < max_conns).then(|| taken + 1)).is_ok()
+        taken
     }
 
     /// Frees a slot, which wakes whoever is first in the line, if there is one.
     pub(super) fn free_slot(&self) {
         // SeqCst: see `Queue::waiting`.
         self.load.in_flight.fetch_sub(1, SeqCst);
+        self.watch.in_flight_changed(&|| self.in_flight());
         self.group.queue.room();
     }
 

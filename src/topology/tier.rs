@@ -73,6 +73,12 @@ impl Tier {
         out.filter_map(|seat| seat.peer.cell.verdict(now).trial_due).min().unwrap_or(Timestamp::NEVER)
     }
 
+    /// Lets the balancer hear how busy the peers are, if it asks to.
+    pub(super) fn watch_seats(&self) {
+        let seats = self.seats.iter().enumerate();
+        seats.for_each(|(index, seat)| seat.peer.watch.set(&self.balancer, index));
+    }
+
     /// Tells the balancer who takes part now.
     pub(super) fn tell_balancer(&self, now: Timestamp) {
         self.balancer.availability_changed(&Present { tier: self, now });
