@@ -67,7 +67,7 @@ async fn control(options: Options) -> Result<(), StartError> {
     let workers = config.workers.unwrap_or_else(available_cores);
     let bound = publisher::bind_all(publisher::addresses(&config), workers).map_err(StartError::Listen)?;
     let log = AccessLog::open(&config.access_log, config.log_format.clone());
-    let log = Arc::new(log.map_err(StartError::AccessLog)?);
+    let log = Rc::new(log.map_err(StartError::AccessLog)?);
 
     let live = Arc::new(Live::new(Topology::build(Arc::clone(&config), Clock::process().now())));
     let (version, follow_version) = watch::channel(0);
@@ -135,7 +135,7 @@ async fn control(options: Options) -> Result<(), StartError> {
         // So that its socket file goes.
         let _ = admin.await;
     }
-    if let Some(log) = Arc::into_inner(log) {
+    if let Some(log) = Rc::into_inner(log) {
         log.close(LAST_LINES);
     }
     Ok(())
@@ -174,9 +174,9 @@ impl WorkerSeed {
 }
 
 /// SIGUSR1 opens the access log anew, after it was rotated (as in nginx).
-fn reopen_on_signal(log: &Arc<AccessLog>) -> io::Result<()> {
+fn reopen_on_signal(log: &Rc<AccessLog>) -> io::Result<()> {
     let mut signal = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::user_defined1())?;
-    let log = Arc::downgrade(log);
+    let log = Rc::downgrade(log);
     tokio::task::spawn_local(async move {
         while signal.recv().await.is_some() {
             match log.upgrade() {

@@ -67,10 +67,16 @@ impl Buffer {
         self.len() < limit
     }
 
-    /// Reads once, holding at most `limit` bytes in all; `Ok(0)` is the end of the stream. A buffer that was filled to
-    /// the brim grows, so that a long body takes few system calls.
+    /// Reads once; `Ok(0)` is the end of the stream. A buffer that was filled to the brim grows, so that a long body takes
+    /// few system calls, but never to more than `limit` bytes (or what it was before).
+    ///
+    /// # Errors
+    /// Those of the stream, and `StorageFull` if there is no room: never is that taken for the end of the stream.
     pub fn poll_fill(&mut self, stream: &mut Stream, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<usize>> {
         self.make_room(limit);
+        if self.end == self.storage.len() {
+            return Poll::Ready(Err(io::ErrorKind::StorageFull.into()));
+        }
         let n = ready!(stream.poll_read(cx, &mut self.storage[self.end..]))?;
         self.end += n;
         Poll::Ready(Ok(n))

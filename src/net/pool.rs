@@ -68,7 +68,7 @@ impl Pools {
                 // Whatever lies below has been idle for longer, but may have been promised more: look on.
                 continue;
             }
-            if !idle.stream.looks_quiet() || (certain && !idle.stream.is_quiet()) {
+            if !is_idle(&idle.stream, certain) {
                 pool.learn(now.since(idle.since), now);
                 continue;
             }
@@ -97,7 +97,7 @@ impl Pools {
         for pool in self.by_peer.values_mut() {
             let mut lesson = None;
             pool.idle.retain(|idle| {
-                let quiet = idle.stream.looks_quiet();
+                let quiet = is_idle(&idle.stream, false);
                 if !quiet {
                     lesson = Some(now.since(idle.since));
                 }
@@ -129,6 +129,12 @@ impl Pool {
             self.closes_after = Some((idle_for * 3 / 4, now));
         }
     }
+}
+
+/// Whether the peer has neither sent anything nor closed. What only looks busy is asked about: a connection must not be
+/// lost, and a wrong lesson learned, since an answer happened to fill a buffer.
+fn is_idle(stream: &Stream, certain: bool) -> bool {
+    (!certain && stream.looks_quiet()) || stream.is_quiet()
 }
 
 /// Half a second before the peer closes it, but never under half of what was promised.

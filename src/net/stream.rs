@@ -25,8 +25,18 @@ impl Stream {
     }
 
     /// Connects to `address`. The caller bounds the time.
+    ///
+    /// # Errors
+    /// What the kernel says. A connection to itself is refused: on loopback the kernel may give a socket the very port
+    /// that it calls, if nobody listens there (RFC 9293 §3.5, simultaneous open).
     pub async fn connect(address: SocketAddr) -> io::Result<Stream> {
-        TcpStream::connect(address).await.map(Stream::new)
+        let stream = TcpStream::connect(address).await.map(Stream::new)?;
+        if address.ip().is_loopback() && stream.local_addr().is_ok_and(|own| own == address) {
+            // A reset leaves the port free for whom it belongs to.
+            stream.reset_on_close();
+            return Err(io::ErrorKind::ConnectionRefused.into());
+        }
+        Ok(stream)
     }
 
     /// This end's address.
@@ -54,7 +64,8 @@ impl Stream {
         self.tcp.poll_read_ready(cx)
     }
 
-    /// Whether the kernel has announced bytes or an end since the last read. Costs no system call; may not yet know.
+    /// Whether the kernel has announced neither bytes nor an end since the last read. Costs no system call. May not know
+    /// of an end yet, and after a read that filled its buffer to the brim may expect bytes that are not there.
     pub fn looks_quiet(&self) -> bool {
         let mut cx = Context::from_waker(Waker::noop());
         self.tcp.poll_read_ready(&mut cx).is_pending()

@@ -4,13 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use socket2::{SockAddr, SockRef, Socket};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -36,7 +36,7 @@ pub struct Worker {
     pub spare: RefCell<Spare>,
     topology: RefCell<Reader>,
     connections: RefCell<slab::Slab<Rc<Slot>>>,
-    listening: RefCell<Vec<(SocketAddr, tokio::task::AbortHandle)>>,
+    listening: RefCell<Vec<Listening>>,
     draining: Cell<bool>,
     serials: Arc<AtomicU64>,
     notices: mpsc::UnboundedSender<Notice>,
@@ -77,9 +77,19 @@ impl Slot {
     }
 }
 
+/// A socket that is listened on.
+struct Listening {
+    /// As configured: what tells listeners apart.
+    address: SocketAddr,
+    /// Its task accepts as long as this is here.
+    socket: Rc<RefCell<Option<TcpListener>>>,
+    task: tokio::task::AbortHandle,
+}
+
 /// A connection's place among the worker's, given back on drop.
 pub struct Seat {
-    worker: Rc<Worker>,
+    /// Whose place it is.
+    pub worker: Rc<Worker>,
     key: usize,
     /// The place.
     pub slot: Rc<Slot>,
@@ -146,7 +156,7 @@ impl Worker {
     }
 
     /// A place for a new connection.
-    pub fn seat(self: &Rc<Self>) -> Seat {
+    fn seat(self: &Rc<Self>) -> Seat {
         let slot = Rc::new(Slot::default());
         let key = self.connections.borrow_mut().insert(Rc::clone(&slot));
         Seat { worker: Rc::clone(self), key, slot }
@@ -161,11 +171,15 @@ impl Worker {
     pub async fn run(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
         let mut sweep = tokio::time::interval(Duration::from_secs(1));
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        // One for all turns: dropped in the middle, it would forget that lines wait, and nobody would tell it again.
-        let mut flushing = pin!(self.log.flush_promptly());
+        // One for all turns, so that a pause in it is not begun anew with each of them.
+        let mut flushing = std::pin::pin!(self.log.flush_promptly());
+        let mut commanded = true;
         loop {
             tokio::select! {
-                command = commands.recv(), if !self.is_draining() => self.obey(command.unwrap_or(Command::Drain)),
+                command = commands.recv(), if commanded => {
+                    commanded = command.is_some();
+                    self.obey(command.unwrap_or(Command::Drain));
+                }
                 _ = sweep.tick() => self.pools.borrow_mut().sweep(self.clock.now()),
                 () = &mut flushing => {}
                 () = self.emptied(), if self.is_draining() => return,
@@ -183,28 +197,54 @@ impl Worker {
     fn obey(self: &Rc<Self>, command: Command) {
         match command {
             Command::Listen(socket, address) => match TcpListener::from_std(socket) {
-                Ok(listener) => {
-                    let task = tokio::task::spawn_local(Rc::clone(self).accept(listener, address));
-                    self.listening.borrow_mut().push((address, task.abort_handle()));
-                }
+                Ok(listener) => self.listen(listener, address),
                 Err(error) => tracing::error!("cannot listen on {address}: {error}"),
             },
-            Command::Unlisten(address) => self.listening.borrow_mut().retain(|(listening, task)| {
-                if *listening == address {
-                    task.abort();
-                }
-                *listening != address
-            }),
+            Command::Unlisten(address) => self.unlisten(|listening| listening == address),
             Command::Abandon(peer) => self.abandon(peer),
             Command::Drain => {
                 self.draining.set(true);
-                for (_, task) in self.listening.borrow_mut().drain(..) {
-                    task.abort();
-                }
-                for (_, slot) in self.connections.borrow().iter() {
-                    slot.wake();
+                self.unlisten(|_| true);
+            }
+        }
+    }
+
+    fn listen(self: &Rc<Self>, listener: TcpListener, address: SocketAddr) {
+        let socket = Rc::new(RefCell::new(Some(listener)));
+        let task = tokio::task::spawn_local(Rc::clone(self).accept(Rc::clone(&socket), address));
+        self.listening.borrow_mut().push(Listening { address, socket, task: task.abort_handle() });
+    }
+
+    /// Closes listening sockets, after taking what had already connected: closing a socket resets its queue. Idle
+    /// connections are told to look whether they should end.
+    fn unlisten(self: &Rc<Self>, which: impl Fn(SocketAddr) -> bool) {
+        self.listening.borrow_mut().retain(|listening| {
+            if !which(listening.address) {
+                return true;
+            }
+            listening.task.abort();
+            if let Some(socket) = listening.socket.take() {
+                // The system call itself: tokio's way may pause in the midst, for fairness.
+                while let Ok((tcp, remote)) = SockRef::from(&socket).accept() {
+                    self.welcome(tcp, remote, listening.address);
                 }
             }
+            false
+        });
+        for (_, slot) in self.connections.borrow().iter() {
+            slot.wake();
+        }
+    }
+
+    /// Serves a connection that was accepted at the last moment.
+    fn welcome(self: &Rc<Self>, tcp: Socket, remote: SockAddr, listener: SocketAddr) {
+        let tcp = std::net::TcpStream::from(tcp);
+        let taken = tcp.set_nonblocking(true).and_then(|()| tokio::net::TcpStream::from_std(tcp));
+        match (taken, remote.as_socket()) {
+            (Ok(tcp), Some(remote)) => self.serve(tcp, remote, listener),
+            (Err(error), _) => tracing::error!("cannot accept on {listener}: {error}"),
+            // Only addresses of IP are listened on.
+            (Ok(_), None) => {}
         }
     }
 
@@ -218,41 +258,34 @@ impl Worker {
         }
     }
 
-    async fn accept(self: Rc<Self>, listener: TcpListener, address: SocketAddr) {
-        let _last_words = LastAccept { worker: &self, listener: &listener, address };
+    async fn accept(self: Rc<Self>, socket: Rc<RefCell<Option<TcpListener>>>, address: SocketAddr) {
         loop {
-            match listener.accept().await {
-                Ok((tcp, remote)) => self.serve(tcp, remote, address),
-                Err(error) if is_momentary(&error) => {}
-                Err(error) => {
+            let accepted = poll_fn(|cx| match &*socket.borrow() {
+                Some(listener) => listener.poll_accept(cx).map(Some),
+                None => Poll::Ready(None),
+            });
+            match accepted.await {
+                None => return,
+                Some(Ok((tcp, remote))) => self.serve(tcp, remote, address),
+                Some(Err(error)) if is_momentary(&error) => {}
+                Some(Err(error)) => {
                     // Out of descriptors or memory: the backlog keeps them while connections end.
                     tracing::error!("cannot accept on {address}: {error}");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
     }
 
     fn serve(self: &Rc<Self>, tcp: tokio::net::TcpStream, remote: SocketAddr, listener: SocketAddr) {
-        tokio::task::spawn_local(connection::serve(Rc::clone(self), Stream::new(tcp), remote, listener));
+        // Seated at once, not when its task first runs: a worker that drains must not take itself for empty meanwhile.
+        let seat = self.seat();
+        tokio::task::spawn_local(connection::serve(seat, Stream::new(tcp), remote, listener));
     }
 }
 
-/// Accepts what had already connected when the accept task is ended: closing a socket resets its queue.
-struct LastAccept<'a> {
-    worker: &'a Rc<Worker>,
-    listener: &'a TcpListener,
-    address: SocketAddr,
-}
-
-impl Drop for LastAccept<'_> {
-    fn drop(&mut self) {
-        let mut cx = std::task::Context::from_waker(Waker::noop());
-        while let Poll::Ready(Ok((tcp, remote))) = self.listener.poll_accept(&mut cx) {
-            self.worker.serve(tcp, remote, self.address);
-        }
-    }
-}
+/// How long no connection is accepted when the machine has no room for one.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 /// Errors of one connection that went away before it was accepted.
 fn is_momentary(error: &io::Error) -> bool {

@@ -13,7 +13,7 @@ use crate::http1::{BodyError, Event, Framing};
 pub struct Body {
     /// As the client frames it.
     pub framing: Framing,
-    /// All of it is in `Scratch::gathered`.
+    /// All of it was taken from the client.
     pub complete: bool,
     /// Bytes beyond what was gathered were taken, and cannot be taken again.
     pub streamed: bool,
@@ -47,13 +47,18 @@ impl Body {
         !self.streamed
     }
 
+    /// Whether a body of this length is within the limit.
+    pub fn allows(&self, length: u64) -> bool {
+        self.limit == 0 || length <= self.limit
+    }
+
     /// Takes note of `n` decoded bytes.
     ///
     /// # Errors
     /// If they exceed the limit.
     pub fn take(&mut self, n: usize) -> Result<(), ClientEnd> {
         self.received += n as u64;
-        if self.limit > 0 && self.received > self.limit { Err(ClientEnd::TooLarge) } else { Ok(()) }
+        if self.allows(self.received) { Ok(()) } else { Err(ClientEnd::TooLarge) }
     }
 }
 

@@ -14,13 +14,17 @@ use crate::config::model::ClientLimits;
 use crate::http1::{self, Progress, Reject, RequestHead};
 use crate::net::{Buffer, Deadline, Stream};
 use crate::proxy::worker::{Seat, Worker, reachable};
+use crate::topology::VirtualHosts;
 
-/// How long a refused client may go on sending before the connection is closed under it (nginx: `lingering_timeout`).
+/// How long a client whose connection ends may pause in its sending before the connection is closed under it (nginx:
+/// `lingering_timeout`).
 const LINGER: Duration = Duration::from_secs(5);
-/// How much of it is read, in bytes.
-const LINGER_BYTES: usize = 1024 * 1024;
-/// How long a client that had already connected may take for its request when weir stops.
+/// How long it may go on sending in all (nginx: `lingering_time`).
+const LINGER_IN_ALL: Duration = Duration::from_secs(30);
+/// How long a client may take for what it has begun, or was about to begin, when weir stops.
 const LAST_CALL: Duration = Duration::from_secs(1);
+/// Empty lines before a head, in bytes: they are not counted as its part.
+const EMPTY_LINES: usize = 16;
 
 /// What is known of a client for the life of its connection.
 #[derive(Debug)]
@@ -33,17 +37,26 @@ pub struct Client {
     pub listener: SocketAddr,
     /// `$connection`.
     pub serial: u64,
+    /// Who answered on the listener when the connection came. They go on if a reload removes the listener.
+    pub hosts: Option<Arc<VirtualHosts>>,
 }
 
 /// A client's connection and what serves it.
 pub struct Connection {
+    /// The worker it lives on.
     pub worker: Rc<Worker>,
+    /// Its place there.
     pub seat: Seat,
+    /// The socket.
     pub stream: Stream,
+    /// The one timer for all its waits.
     pub deadline: Deadline,
+    /// Whom it serves.
     pub client: Client,
     /// Requests begun on it.
     pub requests: u64,
+    /// How long it may be idle: as the server of its last request says.
+    pub keepalive_timeout: Duration,
 }
 
 /// What becomes of a connection after a request.
@@ -51,7 +64,7 @@ pub struct Connection {
 pub enum After {
     /// The next request may come.
     KeepAlive,
-    /// Nothing more to say: close.
+    /// Nothing more to say: close, as soon as the client has no more to say either.
     Close,
     /// The client may still be sending: end our side, read a while, then close, so that it can read the answer.
     Linger,
@@ -60,50 +73,59 @@ pub enum After {
 }
 
 /// Serves a client until either side has had enough.
-pub async fn serve(worker: Rc<Worker>, stream: Stream, remote: SocketAddr, listener: SocketAddr) {
-    let seat = worker.seat();
-    let slot = Rc::clone(&seat.slot);
-    let client =
-        Client { remote, local: stream.local_addr().unwrap_or(listener), listener, serial: worker.next_serial() };
+pub async fn serve(seat: Seat, stream: Stream, remote: SocketAddr, listener: SocketAddr) {
+    let (worker, slot) = (Rc::clone(&seat.worker), Rc::clone(&seat.slot));
+    let client = Client {
+        remote,
+        local: stream.local_addr().unwrap_or(listener),
+        listener,
+        serial: worker.next_serial(),
+        hosts: worker.with(|topology| topology.listener(listener).map(|spec| Arc::clone(&spec.hosts))),
+    };
     let deadline = Deadline::new(worker.clock);
-    let connection = Connection { worker, seat, stream, deadline, client, requests: 0 };
+    let keepalive_timeout = worker.client_limits(listener).keepalive_timeout;
+    let connection = Connection { worker, seat, stream, deadline, client, requests: 0, keepalive_timeout };
     reachable(slot, connection.run()).await;
 }
 
 impl Connection {
     async fn run(mut self) {
-        loop {
-            if !self.readable().await {
-                return;
-            }
+        while self.readable().await {
             let mut scratch = self.worker.spare.borrow_mut().take();
             // Boxed, so that an idle connection's task is small.
             let after = Box::pin(self.busy(&mut scratch)).await;
             match after {
-                After::KeepAlive => {}
-                After::Close => return,
-                After::Reset => return self.stream.reset_on_close(),
-                After::Linger => return self.linger(&mut scratch.client_in).await,
+                After::Linger => self.linger(&mut scratch.client_in).await,
+                // Closing with bytes unread would be a reset, which may destroy the answer.
+                After::Close if !scratch.client_in.is_empty() || !self.stream.looks_quiet() => {
+                    self.linger(&mut scratch.client_in).await;
+                }
+                After::Reset => self.stream.reset_on_close(),
+                After::KeepAlive | After::Close => {}
             }
             self.worker.spare.borrow_mut().put(scratch);
+            if after != After::KeepAlive {
+                return;
+            }
         }
     }
 
     /// Waits for the first byte of a request. False: nobody will send one.
     async fn readable(&mut self) -> bool {
-        let limits = self.default_limits();
         let now = self.worker.clock.now();
         let first = self.requests == 0;
-        self.deadline.set(now, if first { limits.header_timeout } else { limits.keepalive_timeout });
+        let limit = if first { self.default_limits().header_timeout } else { self.keepalive_timeout };
+        self.deadline.set(now, limit);
         poll_fn(|cx| {
-            if self.worker.is_draining() {
+            // First: what has come is served, whatever ends.
+            if self.stream.poll_readable(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            if self.is_ending() {
                 if !first {
                     return Poll::Ready(false);
                 }
                 self.deadline.tighten(now, LAST_CALL);
-            }
-            if self.stream.poll_readable(cx).is_ready() {
-                return Poll::Ready(true);
             }
             self.deadline.poll(cx).map(|()| false)
         })
@@ -155,13 +177,18 @@ impl Connection {
                         Err(reject) => return Poll::Ready(Head::Bad { reject, began }),
                     }
                 }
-                match scratch.client_in.poll_fill(stream, cx, wire.head + 4) {
+                match scratch.client_in.poll_fill(stream, cx, wire.head.saturating_add(EMPTY_LINES)) {
                     Poll::Ready(Ok(1..)) => {}
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Head::Gone),
                     Poll::Pending => match began {
                         // Woken for nothing.
                         None => return Poll::Ready(Head::Nothing),
-                        Some(began) => return deadline.poll(cx).map(|()| Head::TimedOut { began }),
+                        Some(began) => {
+                            if worker.is_draining() {
+                                deadline.tighten(worker.clock.now(), LAST_CALL);
+                            }
+                            return deadline.poll(cx).map(|()| Head::TimedOut { began });
+                        }
                     },
                 }
             }
@@ -173,7 +200,12 @@ impl Connection {
     pub fn may_keep(&self, head: &RequestHead, limits: Option<&ClientLimits>) -> bool {
         let left = limits
             .is_none_or(|limits| self.requests < limits.keepalive_requests && !limits.keepalive_timeout.is_zero());
-        head.keep_alive() && left && !self.worker.is_draining()
+        head.keep_alive() && left && !self.is_ending()
+    }
+
+    /// Whether the connection should end at the next opportunity: weir stops, or no longer listens where it came from.
+    fn is_ending(&self) -> bool {
+        self.worker.is_draining() || self.worker.with(|topology| topology.listener(self.client.listener).is_none())
     }
 
     /// Limits before a head tells which server is meant: those of the listener's default server.
@@ -184,18 +216,28 @@ impl Connection {
     /// Ends our side and reads what the client is still sending, so that a reset does not destroy the answer.
     async fn linger(&mut self, buffer: &mut Buffer) {
         self.stream.shutdown_write();
-        self.deadline.set(self.worker.clock.now(), LINGER);
-        let mut left = LINGER_BYTES;
-        let Connection { stream, deadline, .. } = self;
+        let Connection { stream, deadline, worker, .. } = self;
+        let began = worker.clock.now();
+        deadline.set(began, LINGER);
         poll_fn(|cx| {
             loop {
-                let n = buffer.len();
-                buffer.consume(n);
+                buffer.clear();
                 match buffer.poll_fill(stream, cx, Buffer::STREAMING) {
-                    Poll::Ready(Ok(n)) if n > 0 && n <= left => left -= n,
+                    Poll::Ready(Ok(1..)) => {}
                     Poll::Ready(_) => return Poll::Ready(()),
-                    Poll::Pending => return deadline.poll(cx),
+                    Poll::Pending => {
+                        if worker.is_draining() {
+                            deadline.tighten(began, LAST_CALL);
+                        }
+                        return deadline.poll(cx);
+                    }
                 }
+                // Asked here as well: of a client that never pauses the timer would not be heard.
+                let now = worker.clock.now();
+                if now.since(began) >= LINGER_IN_ALL || (worker.is_draining() && now.since(began) >= LAST_CALL) {
+                    return Poll::Ready(());
+                }
+                deadline.set(now, LINGER.min(LINGER_IN_ALL - now.since(began)));
             }
         })
         .await;

@@ -41,7 +41,7 @@ pub fn write_request(out: &mut Vec<u8>, request: &Outbound<'_>) {
         !request.set.is_empty() && is_set(known.name().as_bytes())
     });
     for (name, template) in request.set {
-        write_template(out, name, template, request.scope);
+        templated(out, name, template, request.scope);
     }
     write_framing(out, request.framing);
     if request.close {
@@ -57,21 +57,6 @@ pub fn write_request(out: &mut Vec<u8>, request: &Outbound<'_>) {
         encode::field(out, field.name, field.value);
     }
     encode::end_of_head(out);
-}
-
-/// A field of the configuration's. If its value is empty, there is no field.
-fn write_template(out: &mut Vec<u8>, name: &str, template: &Template, scope: &Scope<'_>) {
-    let before = out.len();
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    let value = out.len();
-    scope.append(template, out);
-    // Never is a value sent that could be read as two.
-    if out.len() == value || !encode::is_value(&out[value..]) {
-        out.truncate(before);
-    } else {
-        out.extend_from_slice(b"\r\n");
-    }
 }
 
 fn is_made_anew(known: Known) -> bool {
@@ -147,7 +132,7 @@ pub fn delivery(framing: Framing, client: Version) -> Delivery {
 pub struct Inbound<'a> {
     /// As it came.
     pub head: &'a ResponseHead,
-    /// How its body is delivered.
+    /// How its body is framed.
     pub delivery: Delivery,
     /// What the client speaks.
     pub client: Version,
@@ -163,32 +148,46 @@ pub struct Inbound<'a> {
 
 /// Writes the head of an answer for the client.
 pub fn write_response(out: &mut Vec<u8>, answer: &Inbound<'_>) {
-    let &Inbound { head, delivery, client, keep_alive, .. } = answer;
+    let head = answer.head;
     encode::status_line(out, Version::Http11, head.status(), head.reason());
+    // Without a body (HEAD, 304) the length that the backend announces is information, not framing; with 204 it is
+    // forbidden (RFC 9110 §8.6).
+    let keeps_length = answer.delivery == Delivery::Empty && head.status() != 204;
     for field in head.fields() {
-        if !answer.hide.is_empty() && answer.hide.iter().any(|name| name.as_bytes().eq_ignore_ascii_case(field.name)) {
-            continue;
-        }
-        // Without a body (HEAD, 304) the length that the backend announces is information, not framing.
-        let framing = field.known == Known::ContentLength && delivery != Delivery::Empty;
-        if !field.is_hop_by_hop() && !framing {
+        let framing = field.known == Known::ContentLength && !keeps_length;
+        let hidden = answer.hide.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()));
+        if !field.is_hop_by_hop() && !framing && !hidden {
             encode::field(out, field.name, field.value);
         }
     }
     for (name, template) in answer.add {
-        write_template(out, name, template, answer.scope);
+        templated(out, name, template, answer.scope);
     }
-    match delivery {
+    match answer.delivery {
         Delivery::Empty | Delivery::UntilClose => {}
         Delivery::Length(n) => encode::content_length(out, n),
         Delivery::Chunked => encode::field(out, b"Transfer-Encoding", b"chunked"),
     }
-    if !keep_alive {
+    if !answer.keep_alive {
         encode::field(out, b"Connection", b"close");
-    } else if client == Version::Http10 {
+    } else if answer.client == Version::Http10 {
         encode::field(out, b"Connection", b"keep-alive");
     }
     encode::end_of_head(out);
+}
+
+/// Writes a field whose value is a template; nothing if it is empty. Never is a value written that could be read as two.
+fn templated(out: &mut Vec<u8>, name: &str, template: &Template, scope: &Scope<'_>) {
+    let before = out.len();
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    let value = out.len();
+    scope.append(template, out);
+    if out.len() == value || !encode::is_value(&out[value..]) {
+        out.truncate(before);
+    } else {
+        out.extend_from_slice(b"\r\n");
+    }
 }
 
 /// Writes an interim answer (1xx) for the client.

@@ -1,12 +1,18 @@
 //! A request, from its head to the end of its answer.
 //!
-//! `connection` reads heads one after the other; `request` tells the story of one; `attempt` is one try at one peer;
-//! `relay` streams the answer. The rest are decisions without IO: what the heads become (`headers`, `forwarded`),
-//! what a template says (`variables`), what weir itself answers (`reply`), whom an end blames (`outcome`).
+//! `connection` reads heads one after the other; `request` is the life of one: its body (`body`), its peers in turn
+//! (`attempts`), whose each is chosen (`choice`), asked (`attempt`, `upload`), and passed on (`deliver`, `relay`) unless
+//! weir answers itself (`answer`); what is told of it in the end is its `story`. The rest are decisions without IO: what
+//! the heads become (`headers`, `forwarded`), what a template says (`variables`), what weir itself answers (`reply`),
+//! whom an end blames (`outcome`).
 
+mod answer;
 mod attempt;
+mod attempts;
 mod body;
+mod choice;
 pub mod connection;
+mod deliver;
 mod forwarded;
 mod headers;
 mod outcome;
@@ -14,6 +20,7 @@ mod relay;
 mod reply;
 mod request;
 mod scratch;
+mod story;
 mod upload;
 mod variables;
 

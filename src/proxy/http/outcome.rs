@@ -59,6 +59,11 @@ impl Trouble {
         }
     }
 
+    /// Whether it is how a peer ends a connection: by closing or resetting it.
+    pub fn is_a_close(&self) -> bool {
+        matches!(self.failure, Failure::Send | Failure::Closed)
+    }
+
     /// What the peer's health hears: decisions on hard and soft failures.
     pub fn outcome(&self) -> Outcome {
         match self.failure {

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io::IoSlice;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use super::attempt::{PeerConn, Rules, client_left};
 use super::body::{Body, ClientEnd};
@@ -10,7 +11,7 @@ use super::connection::Connection;
 use super::headers::Delivery;
 use super::outcome::Trouble;
 use super::scratch::Scratch;
-use super::upload::{Stopped, Upload};
+use super::upload::{Side, Stopped, Upload};
 use crate::http1::{Event, encode};
 use crate::net::{Buffer, Stream};
 use crate::telemetry::Failure;
@@ -76,23 +77,25 @@ impl Relay {
                     Poll::Ready(Err(Stopped::Client(end))) => return Poll::Ready(Err(Cut::Client(end))),
                 }
             }
+            let wants_body = !upload.is_done() && upload.waits_for() == Side::Client;
             let now_waits = match self.poll_once(cx, client, &mut peer.stream, s, &mut progress) {
                 Poll::Ready(end) => return Poll::Ready(end),
-                Poll::Pending if self.has_pending(s) => Waits::Client,
+                Poll::Pending if self.has_pending(s) => Waits::ClientTakes,
+                // An answer that is made from the request cannot go on without it.
+                Poll::Pending if wants_body => Waits::ClientBody,
                 Poll::Pending => Waits::Peer,
             };
-            if upload.is_done() && client_left(cx, client, &mut s.client_in) {
+            if !wants_body && client_left(cx, client, &mut s.client_in) {
                 return Poll::Ready(Err(Cut::Client(ClientEnd::Gone)));
             }
             if progress || now_waits != waits {
                 waits = now_waits;
-                let limit = if waits == Waits::Client { rules.client.send_timeout } else { rules.proxy.read_timeout };
-                deadline.set(worker.clock.now(), limit);
+                deadline.set(worker.clock.now(), waits.limit(rules));
             }
             deadline.poll(cx).map(|()| {
                 Err(match waits {
-                    Waits::Client => Cut::Client(ClientEnd::TimedOut),
-                    _ => Cut::Peer(Trouble::late(Failure::ReadTimeout, rules.proxy)),
+                    Waits::ClientTakes | Waits::ClientBody => Cut::Client(ClientEnd::TimedOut),
+                    Waits::Peer | Waits::Nobody => Cut::Peer(Trouble::late(Failure::ReadTimeout, rules.proxy)),
                 })
             })
         })
@@ -245,8 +248,19 @@ impl Relay {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Waits {
     Nobody,
-    Client,
+    ClientTakes,
+    ClientBody,
     Peer,
+}
+
+impl Waits {
+    fn limit(self, rules: Rules<'_>) -> Duration {
+        match self {
+            Waits::ClientTakes => rules.client.send_timeout,
+            Waits::ClientBody => rules.client.body_timeout,
+            Waits::Peer | Waits::Nobody => rules.proxy.read_timeout,
+        }
+    }
 }
 
 /// A body that is shorter than its framing says.

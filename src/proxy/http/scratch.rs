@@ -41,6 +41,7 @@ pub struct Scratch {
 
 /// The scratches of a worker that nobody uses.
 #[derive(Default)]
+#[expect(clippy::vec_box, reason = "a scratch is large and moves in and out all the time")]
 pub struct Spare(Vec<Box<Scratch>>);
 
 impl Spare {
@@ -49,10 +50,10 @@ impl Spare {
         self.0.pop().unwrap_or_default()
     }
 
-    /// Takes one back.
+    /// Takes one back, when its connection is idle or over.
     pub fn put(&mut self, mut scratch: Box<Scratch>) {
-        if self.0.len() < SPARES && scratch.client_in.is_empty() && scratch.weight() <= KEEP {
-            scratch.peer_in.clear();
+        if self.0.len() < SPARES && scratch.weight() <= KEEP {
+            scratch.forget();
             self.0.push(scratch);
         }
     }
@@ -79,6 +80,18 @@ impl Default for Scratch {
 }
 
 impl Scratch {
+    /// Keeps the memory, and nothing of what one client may not leave to another.
+    fn forget(&mut self) {
+        self.client_in.clear();
+        self.peer_in.clear();
+        self.to_peer.clear();
+        self.to_client.clear();
+        self.gathered.clear();
+        self.request.clear();
+        self.response.clear();
+        self.attempts.clear();
+    }
+
     /// Bytes allocated, about.
     fn weight(&self) -> usize {
         self.client_in.capacity()

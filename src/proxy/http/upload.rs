@@ -154,10 +154,10 @@ impl Upload {
         body: &mut Body,
         progress: &mut bool,
     ) -> Poll<Result<(), ClientEnd>> {
-        body.streamed = true;
         let decoded = s.body_in.decode(s.client_in.data()).map_err(ClientEnd::Bad)?;
         match decoded.event {
             Event::Data(range) => {
+                body.streamed = true;
                 body.take(range.len())?;
                 if self.chunked {
                     s.to_peer.clear();

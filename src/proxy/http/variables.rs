@@ -103,17 +103,14 @@ impl Scope<'_> {
         true
     }
 
-    /// `$http_NAME`: the values of a field, joined; its name with `_` for `-`.
+    /// `$http_NAME`: the values of a field, joined; the name has `_` where the field has `-`.
     fn field(&self, name: &str, out: &mut Vec<u8>) -> bool {
-        let matches = |field: &[u8]| {
-            field.len() == name.len()
-                && field
-                    .iter()
-                    .zip(name.bytes())
-                    .all(|(a, b)| if *a == b'-' { b == b'_' } else { a.to_ascii_lowercase() == b })
+        let is_meant = |field: &[u8]| {
+            let same = |(a, b): (&u8, u8)| if *a == b'-' { b == b'_' } else { a.to_ascii_lowercase() == b };
+            field.len() == name.len() && field.iter().zip(name.bytes()).all(same)
         };
         let mut found = false;
-        for field in self.head.fields().filter(|field| !field.is_unusual() && matches(field.name)) {
+        for field in self.head.fields().filter(|field| !field.is_unusual() && is_meant(field.name)) {
             if found {
                 out.extend_from_slice(b", ");
             }
@@ -197,6 +194,39 @@ fn base64(text: &[u8]) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http1::Limits;
+
+    /// What a variable stands for in a GET with these fields.
+    fn value(variable: Variable, fields: &[(&[u8], &[u8])]) -> String {
+        let mut head = RequestHead::new();
+        let host: (&[u8], &[u8]) = (b"Host", b"a");
+        head.compose(b"GET", b"/x?y=1", std::iter::once(host).chain(fields.iter().copied()), &Limits::default())
+            .unwrap();
+        let address: SocketAddr = "192.0.2.7:4711".parse().unwrap();
+        let client = Client { remote: address, local: address, listener: address, serial: 1, hosts: None };
+        let scope = Scope {
+            head: &head,
+            client: &client,
+            address,
+            path: b"/x",
+            server_name: "",
+            proxy_host: "",
+            request_id: &RequestId::default(),
+        };
+        let mut out = Vec::new();
+        scope.variable(&variable, &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_field_is_found_by_the_name_that_templates_have_for_it() {
+        let template = Template::parse("$http_x_user", crate::config::template::Use::Request);
+        let Part::Variable(variable) = &template.unwrap().parts[0] else { panic!("it is a variable") };
+        let named = |name: &'static str| value(variable.clone(), &[(name.as_bytes(), b"me"), (b"x-user", b"too")]);
+        assert_eq!(named("X-User"), "me, too");
+        assert_eq!(named("X-Users"), "too");
+        assert_eq!(named("X_User"), "too", "names with underscores are ignored");
+    }
 
     #[test]
     fn an_argument_is_the_first_of_its_name_as_it_came() {

@@ -1,0 +1,83 @@
+//! Who is asked next, and what is the client told if nobody can be?
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use super::attempt::client_left;
+use super::reply::Reply;
+use super::request::Exchange;
+use super::variables::Scope;
+use crate::balancer::{self, ip_hash_key};
+use crate::topology::{self, Ask, Group, Lease, Nobody, Refused, Tried, acquire};
+
+/// Why there is no lease.
+pub enum Unleased {
+    /// The client left while it waited.
+    Left,
+    /// There is nobody.
+    Nobody(Nobody),
+}
+
+impl Exchange<'_> {
+    /// A peer for the next attempt, from the present snapshot. Waits where the group's rules say so.
+    pub async fn lease(&mut self, tried: &Tried, repeatable: bool) -> Result<(Arc<Group>, Lease), Unleased> {
+        let now = self.conn.worker.clock.now();
+        let Some(group) = self.conn.worker.group(self.route.group) else {
+            return Err(Unleased::Nobody(Nobody::no_group()));
+        };
+        let mut key = std::mem::take(&mut self.s.key);
+        key.clear();
+        key_of(&group, &self.story.scope(self.conn, self.s, Some(self.route)), &mut key);
+        let ask = Ask { key: &key, repeatable, tried };
+        let leased = match group.try_lease(&ask, now) {
+            Ok(lease) => Ok((group, lease)),
+            Err(Refused::Nobody(nobody)) => Err(Unleased::Nobody(nobody)),
+            Err(Refused::Wait(_)) => {
+                drop(group);
+                let leased = self.wait(&ask).await;
+                let waited = self.conn.worker.clock.now().since(now);
+                *self.story.queue_time.get_or_insert_default() += waited;
+                leased
+            }
+        };
+        self.s.key = key;
+        leased
+    }
+
+    async fn wait(&mut self, ask: &Ask<'_>) -> Result<(Arc<Group>, Lease), Unleased> {
+        let worker = self.conn.worker.clone();
+        let present = || worker.group(self.route.group);
+        let mut waiting = pin!(acquire(present, ask, &worker.clock));
+        let (client, ahead) = (&mut self.conn.stream, &mut self.s.client_in);
+        let won = poll_fn(|cx| match waiting.as_mut().poll(cx) {
+            Poll::Ready(won) => Poll::Ready(won.map_err(Unleased::Nobody)),
+            Poll::Pending if client_left(cx, client, ahead) => Poll::Ready(Err(Unleased::Left)),
+            Poll::Pending => Poll::Pending,
+        })
+        .await?;
+        let group = present().ok_or_else(|| Unleased::Nobody(Nobody::no_group()))?;
+        Ok((group, won))
+    }
+}
+
+fn key_of(group: &Group, scope: &Scope<'_>, key: &mut Vec<u8>) {
+    match (&group.config.method, &group.config.key) {
+        (balancer::Method::IpHash, _) => key.extend_from_slice(&ip_hash_key(scope.address.ip())),
+        (_, Some(template)) => scope.append(template, key),
+        (_, None) => {}
+    }
+}
+
+/// What the client is told when nobody could be asked.
+pub fn nobody_reply(nobody: &Nobody) -> Reply {
+    use topology::Why;
+    let text = match nobody.why {
+        Why::NoPeers => "no upstream server is known yet",
+        Why::Full | Why::QueueFull | Why::QueueTimeout => "all upstream servers are busy",
+        Why::Unavailable | Why::AllTried => "no upstream server is available",
+    };
+    Reply { retry_after: Some(Duration::from_secs(nobody.retry_after)), ..Reply::new(503, text) }
+}
