@@ -373,7 +373,6 @@ fn early_hints_go_to_clients_that_know_them() {
 }
 
 #[test]
-#[ignore = "weir has no tunnels yet: Upgrade is not forwarded, and an unasked 101 is a 502"]
 fn an_upgrade_becomes_a_tunnel() {
     let (a, weir) = one();
     a.next(

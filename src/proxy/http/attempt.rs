@@ -10,7 +10,7 @@ use super::connection::Connection;
 use super::outcome::Trouble;
 use super::request::Exchange;
 use super::upload::{self, Side, Stopped, Upload};
-use super::{forwarded, headers};
+use super::{forwarded, headers, tunnel};
 use crate::clock::Timestamp;
 use crate::config::model::{ClientLimits, PathMatch, ProxySettings};
 use crate::http1::{Limits, Progress, Version};
@@ -125,6 +125,7 @@ impl Exchange<'_> {
             set: &route.location.proxy.set_header,
             scope: &story.scope(conn, s, Some(route)),
             close: group.config.keepalive == 0,
+            upgrade: tunnel::wanted(&s.request),
         };
         headers::write_request(&mut out, &outbound);
         s.to_peer = out;
@@ -167,7 +168,7 @@ impl Exchange<'_> {
                         Ok(Progress::Complete { consumed }) => {
                             s.peer_in.consume(consumed);
                             if !s.response.is_interim() {
-                                return Poll::Ready(match (s.response.status(), s.request.upgrade()) {
+                                return Poll::Ready(match (s.response.status(), tunnel::wanted(&s.request)) {
                                     (101, None) => Err(End::Peer(malformed(&"it switches protocols unasked"))),
                                     _ => Ok(Answered { at: worker.clock.now() }),
                                 });

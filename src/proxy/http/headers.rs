@@ -25,6 +25,8 @@ pub struct Outbound<'a> {
     pub scope: &'a Scope<'a>,
     /// The connection is not kept.
     pub close: bool,
+    /// The protocol that the client wants to switch to.
+    pub upgrade: Option<&'a [u8]>,
 }
 
 /// Writes the head of a request. The order is nginx's: request line, Host, what the proxy sets, framing, what the client
@@ -44,8 +46,13 @@ pub fn write_request(out: &mut Vec<u8>, request: &Outbound<'_>) {
         templated(out, name, template, request.scope);
     }
     write_framing(out, request.framing);
-    if request.close {
-        encode::field(out, b"Connection", b"close");
+    match request.upgrade {
+        Some(protocol) => {
+            encode::field(out, b"Connection", b"Upgrade");
+            encode::field(out, b"Upgrade", protocol);
+        }
+        None if request.close => encode::field(out, b"Connection", b"close"),
+        None => {}
     }
     for field in request.head.fields() {
         if field.is_hop_by_hop() || field.is_unusual() || is_made_anew(field.known) {
@@ -188,6 +195,18 @@ fn templated(out: &mut Vec<u8>, name: &str, template: &Template, scope: &Scope<'
     } else {
         out.extend_from_slice(b"\r\n");
     }
+}
+
+/// Writes a 101 for the client: the switch is the one message whose hop-by-hop fields pass.
+pub fn write_switch(out: &mut Vec<u8>, head: &ResponseHead) {
+    encode::status_line(out, Version::Http11, head.status(), head.reason());
+    for field in head.fields() {
+        if field.known == Known::Upgrade || !field.is_hop_by_hop() && field.known != Known::ContentLength {
+            encode::field(out, field.name, field.value);
+        }
+    }
+    encode::field(out, b"Connection", b"Upgrade");
+    encode::end_of_head(out);
 }
 
 /// Writes an interim answer (1xx) for the client.

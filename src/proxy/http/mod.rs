@@ -21,6 +21,7 @@ mod reply;
 mod request;
 mod scratch;
 mod story;
+mod tunnel;
 mod upload;
 mod variables;
 
