@@ -30,6 +30,7 @@ pub fn status_line(out: &mut Vec<u8>, version: Version, status: u16, reason: &[u
 
 /// `Name: value`.
 pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
@@ -76,7 +77,17 @@ pub fn last_chunk(out: &mut Vec<u8>, trailers: &FieldSection) {
 
 /// A number in decimal digits.
 pub fn decimal(out: &mut Vec<u8>, n: u64) {
-    digits::<10>(out, n);
+    match n {
+        // Octets of addresses and short lengths.
+        0..10 => out.push(digit(n)),
+        10..100 => out.extend_from_slice(&[digit(n / 10), digit(n % 10)]),
+        100..1000 => out.extend_from_slice(&[digit(n / 100), digit(n / 10 % 10), digit(n % 10)]),
+        _ => digits::<10>(out, n),
+    }
+}
+
+fn digit(n: u64) -> u8 {
+    b"0123456789"[n as usize % 10]
 }
 
 /// A number in lower-case hexadecimal digits.

@@ -93,6 +93,33 @@ impl FieldSection {
         self.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
     }
 
+    /// Appends the lines of the fields that `keep` wants, byte for byte as they came. Lines that stand together are
+    /// copied together.
+    pub fn copy_lines(&self, out: &mut Vec<u8>, mut keep: impl FnMut(&Field<'_>) -> bool) {
+        let mut run = 0..0;
+        for entry in &self.index {
+            if !keep(&self.field(entry)) {
+                continue;
+            }
+            let line = self.line(entry);
+            if line.start != run.end {
+                out.extend_from_slice(&self.bytes[run]);
+                run = line.start..line.start;
+            }
+            run.end = line.end;
+        }
+        out.extend_from_slice(&self.bytes[run]);
+    }
+
+    /// Where a field's line begins and ends, its CRLF included.
+    fn line(&self, entry: &Entry) -> std::ops::Range<usize> {
+        let value_end = entry.value as usize + entry.value_len as usize;
+        // Only white space can stand between a value and its CRLF.
+        let blank = self.bytes[value_end..].iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
+        let end = (value_end + blank + encode::CRLF.len()).min(self.bytes.len());
+        entry.name as usize..end
+    }
+
     /// The value of the field of this kind, and whether there are more of them.
     pub(super) fn single(&self, known: Known) -> (Option<&[u8]>, bool) {
         let mut all = self.index.iter().filter(|entry| entry.known == known);
@@ -233,6 +260,24 @@ mod tests {
     fn section(lines: &str) -> Result<FieldSection, Reason> {
         let mut section = FieldSection { bytes: format!("first line\r\n{lines}\r\n").into_bytes(), index: vec![] };
         section.index(12, 100).map(|()| section)
+    }
+
+    #[test]
+    fn lines_are_copied_as_they_came_without_those_that_are_not_wanted() {
+        let lines = ["Host: a\r\n", "X-a:\t one \t two\t \r\n", "EMPTY:\r\n", "Blank: \t \r\n", "x-A: 3\r\n"];
+        let section = section(&lines.concat()).unwrap();
+        let every_choice = 0..1 << lines.len();
+        for chosen in every_choice {
+            let mut at = 0;
+            let mut out = Vec::new();
+            section.copy_lines(&mut out, |_| {
+                at += 1;
+                chosen & 1 << (at - 1) != 0
+            });
+            let wanted = lines.iter().enumerate().filter(|(i, _)| chosen & 1 << i != 0);
+            let expected: String = wanted.map(|(_, line)| *line).collect();
+            assert_eq!(String::from_utf8(out).unwrap(), expected, "{chosen:b}");
+        }
     }
 
     #[test]

@@ -89,12 +89,16 @@ const BY_LENGTH: [usize; LONGEST + 2] = {
 impl Known {
     /// Which field `name` is, whatever its case.
     pub fn of(name: &[u8]) -> Known {
-        if name.len() > LONGEST {
+        if name.is_empty() || name.len() > LONGEST {
             return Known::Other;
         }
         NAMES[BY_LENGTH[name.len()]..BY_LENGTH[name.len() + 1]]
             .iter()
-            .find(|(_, text)| text.as_bytes().eq_ignore_ascii_case(name))
+            // Most names of a length differ in their first letter.
+            .find(|(_, text)| {
+                let text = text.as_bytes();
+                (text[0] | 0x20) == (name[0] | 0x20) && text.eq_ignore_ascii_case(name)
+            })
             .map_or(Known::Other, |(known, _)| *known)
     }
 

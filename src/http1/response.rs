@@ -97,6 +97,11 @@ impl ResponseHead {
         self.fields.iter()
     }
 
+    /// Appends the lines of the fields that `keep` wants, byte for byte as they came.
+    pub fn copy_lines(&self, out: &mut Vec<u8>, keep: impl FnMut(&Field<'_>) -> bool) {
+        self.fields.copy_lines(out, keep);
+    }
+
     /// The value of the first field of this kind.
     pub fn field(&self, known: Known) -> Option<&[u8]> {
         self.fields.get(known)
