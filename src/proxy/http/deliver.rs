@@ -19,6 +19,9 @@ use crate::topology::Lease;
 impl Exchange<'_> {
     /// Passes on the answer whose head is in the scratch.
     pub async fn deliver(&mut self, mut d: Delivered) -> After {
+        if self.s.response.status() == 101 {
+            return self.tunnel(d).await;
+        }
         let rules = self.rules();
         let framing = self.s.response.framing(self.s.request.method_kind());
         self.s.body_out.begin(framing);
@@ -103,7 +106,7 @@ impl Exchange<'_> {
     }
 
     /// Writes the head for the client. Returns how long it is.
-    fn write_answer(&mut self, delivery: Delivery, keep_alive: bool) -> u64 {
+    pub fn write_answer(&mut self, delivery: Delivery, keep_alive: bool) -> u64 {
         let mut out = std::mem::take(&mut self.s.to_client);
         headers::write_response(
             &mut out,

@@ -27,6 +27,14 @@ pub struct Outbound<'a> {
     pub close: bool,
 }
 
+/// The protocol that a request wants to go on with (`websocket`), if it may ask its peer: not in the midst of a body, and
+/// not for HTTP/2, within which requests would pass unseen.
+pub fn upgrade(head: &RequestHead) -> Option<&[u8]> {
+    let is_h2c = |protocol: &[u8]| protocol.trim_ascii().eq_ignore_ascii_case(b"h2c");
+    let protocols = head.upgrade().filter(|_| matches!(head.framing(), Framing::None | Framing::Length(0)));
+    protocols.filter(|protocols| !protocols.split(|byte| *byte == b',').any(is_h2c))
+}
+
 /// Writes the head of a request. The order is nginx's: request line, Host, what the proxy sets, framing, what the client
 /// sent, in its order and case.
 pub fn write_request(out: &mut Vec<u8>, request: &Outbound<'_>) {
@@ -44,7 +52,9 @@ pub fn write_request(out: &mut Vec<u8>, request: &Outbound<'_>) {
         templated(out, name, template, request.scope);
     }
     write_framing(out, request.framing);
-    if request.close {
+    if let Some(protocol) = upgrade(request.head) {
+        write_upgrade(out, protocol);
+    } else if request.close {
         encode::field(out, b"Connection", b"close");
     }
     for field in request.head.fields() {
@@ -95,6 +105,11 @@ fn said<'a>(head: &'a RequestHead, joined: Option<&'a [u8]>) -> Said<'a> {
         prefix: head.field(Known::XForwardedPrefix),
         forwarded: head.field(Known::Forwarded),
     }
+}
+
+fn write_upgrade(out: &mut Vec<u8>, protocol: &[u8]) {
+    encode::field(out, b"Connection", b"upgrade");
+    encode::field(out, b"Upgrade", protocol);
 }
 
 fn write_framing(out: &mut Vec<u8>, framing: Framing) {
@@ -168,7 +183,9 @@ pub fn write_response(out: &mut Vec<u8>, answer: &Inbound<'_>) {
         Delivery::Length(n) => encode::content_length(out, n),
         Delivery::Chunked => encode::field(out, b"Transfer-Encoding", b"chunked"),
     }
-    if !answer.keep_alive {
+    if let (101, Some(protocol)) = (head.status(), head.upgrade()) {
+        write_upgrade(out, protocol);
+    } else if !answer.keep_alive {
         encode::field(out, b"Connection", b"close");
     } else if answer.client == Version::Http10 {
         encode::field(out, b"Connection", b"keep-alive");

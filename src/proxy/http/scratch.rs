@@ -41,6 +41,7 @@ pub struct Scratch {
 
 /// The scratches of a worker that nobody uses.
 #[derive(Default)]
+#[expect(clippy::vec_box, reason = "they are handed in and out, which a box makes cheap")]
 pub struct Spare(Vec<Box<Scratch>>);
 
 impl Spare {
