@@ -9,8 +9,9 @@ use super::body::ClientEnd;
 use super::connection::Connection;
 use super::outcome::Trouble;
 use super::request::Exchange;
+use super::scratch::Scratch;
 use super::upload::{self, Side, Stopped, Upload};
-use super::{forwarded, headers, tunnel};
+use super::{forwarded, headers};
 use crate::clock::Timestamp;
 use crate::config::model::{ClientLimits, PathMatch, ProxySettings};
 use crate::http1::{Limits, Progress, Version};
@@ -125,7 +126,6 @@ impl Exchange<'_> {
             set: &route.location.proxy.set_header,
             scope: &story.scope(conn, s, Some(route)),
             close: group.config.keepalive == 0,
-            upgrade: tunnel::wanted(&s.request),
         };
         headers::write_request(&mut out, &outbound);
         s.to_peer = out;
@@ -168,10 +168,10 @@ impl Exchange<'_> {
                         Ok(Progress::Complete { consumed }) => {
                             s.peer_in.consume(consumed);
                             if !s.response.is_interim() {
-                                return Poll::Ready(match (s.response.status(), tunnel::wanted(&s.request)) {
-                                    (101, None) => Err(End::Peer(malformed(&"it switches protocols unasked"))),
-                                    _ => Ok(Answered { at: worker.clock.now() }),
-                                });
+                                if s.response.status() == 101 && !is_agreed(s) {
+                                    return Poll::Ready(Err(End::Peer(malformed(&"it switches protocols unasked"))));
+                                }
+                                return Poll::Ready(Ok(Answered { at: worker.clock.now() }));
                             }
                             interims += 1;
                             if interims > MAX_INTERIM {
@@ -285,6 +285,11 @@ impl Waits {
             Waits::PeerAnswers | Waits::Nobody => End::Peer(Trouble::late(Failure::ReadTimeout, rules.proxy)),
         }
     }
+}
+
+/// Whether a switch of protocols was asked for, and says to which. (To which of those asked for is between the two.)
+fn is_agreed(s: &Scratch) -> bool {
+    headers::upgrade(&s.request).is_some() && s.response.upgrade().is_some()
 }
 
 fn abandoned() -> Trouble {

@@ -106,7 +106,7 @@ impl Exchange<'_> {
     }
 
     /// Writes the head for the client. Returns how long it is.
-    fn write_answer(&mut self, delivery: Delivery, keep_alive: bool) -> u64 {
+    pub fn write_answer(&mut self, delivery: Delivery, keep_alive: bool) -> u64 {
         let mut out = std::mem::take(&mut self.s.to_client);
         headers::write_response(
             &mut out,

@@ -25,8 +25,14 @@ pub struct Outbound<'a> {
     pub scope: &'a Scope<'a>,
     /// The connection is not kept.
     pub close: bool,
-    /// The protocol that the client wants to switch to.
-    pub upgrade: Option<&'a [u8]>,
+}
+
+/// The protocol that a request wants to go on with (`websocket`), if it may ask its peer: not in the midst of a body, and
+/// not for HTTP/2, within which requests would pass unseen.
+pub fn upgrade(head: &RequestHead) -> Option<&[u8]> {
+    let is_h2c = |protocol: &[u8]| protocol.trim_ascii().eq_ignore_ascii_case(b"h2c");
+    let protocols = head.upgrade().filter(|_| matches!(head.framing(), Framing::None | Framing::Length(0)));
+    protocols.filter(|protocols| !protocols.split(|byte| *byte == b',').any(is_h2c))
 }
 
 /// Writes the head of a request. The order is nginx's: request line, Host, what the proxy sets, framing, what the client
@@ -46,13 +52,10 @@ pub fn write_request(out: &mut Vec<u8>, request: &Outbound<'_>) {
         templated(out, name, template, request.scope);
     }
     write_framing(out, request.framing);
-    match request.upgrade {
-        Some(protocol) => {
-            encode::field(out, b"Connection", b"Upgrade");
-            encode::field(out, b"Upgrade", protocol);
-        }
-        None if request.close => encode::field(out, b"Connection", b"close"),
-        None => {}
+    if let Some(protocol) = upgrade(request.head) {
+        write_upgrade(out, protocol);
+    } else if request.close {
+        encode::field(out, b"Connection", b"close");
     }
     for field in request.head.fields() {
         if field.is_hop_by_hop() || field.is_unusual() || is_made_anew(field.known) {
@@ -102,6 +105,11 @@ fn said<'a>(head: &'a RequestHead, joined: Option<&'a [u8]>) -> Said<'a> {
         prefix: head.field(Known::XForwardedPrefix),
         forwarded: head.field(Known::Forwarded),
     }
+}
+
+fn write_upgrade(out: &mut Vec<u8>, protocol: &[u8]) {
+    encode::field(out, b"Connection", b"upgrade");
+    encode::field(out, b"Upgrade", protocol);
 }
 
 fn write_framing(out: &mut Vec<u8>, framing: Framing) {
@@ -175,7 +183,9 @@ pub fn write_response(out: &mut Vec<u8>, answer: &Inbound<'_>) {
         Delivery::Length(n) => encode::content_length(out, n),
         Delivery::Chunked => encode::field(out, b"Transfer-Encoding", b"chunked"),
     }
-    if !answer.keep_alive {
+    if let (101, Some(protocol)) = (head.status(), head.upgrade()) {
+        write_upgrade(out, protocol);
+    } else if !answer.keep_alive {
         encode::field(out, b"Connection", b"close");
     } else if answer.client == Version::Http10 {
         encode::field(out, b"Connection", b"keep-alive");
@@ -197,18 +207,6 @@ fn templated(out: &mut Vec<u8>, name: &str, template: &Template, scope: &Scope<'
     }
 }
 
-/// Writes a 101 for the client: the switch is the one message whose hop-by-hop fields pass.
-pub fn write_switch(out: &mut Vec<u8>, head: &ResponseHead) {
-    encode::status_line(out, Version::Http11, head.status(), head.reason());
-    for field in head.fields() {
-        if field.known == Known::Upgrade || !field.is_hop_by_hop() && field.known != Known::ContentLength {
-            encode::field(out, field.name, field.value);
-        }
-    }
-    encode::field(out, b"Connection", b"Upgrade");
-    encode::end_of_head(out);
-}
-
 /// Writes an interim answer (1xx) for the client.
 pub fn write_interim(out: &mut Vec<u8>, head: &ResponseHead) {
     encode::status_line(out, Version::Http11, head.status(), head.reason());
@@ -218,4 +216,33 @@ pub fn write_interim(out: &mut Vec<u8>, head: &ResponseHead) {
         }
     }
     encode::end_of_head(out);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http1::Limits;
+
+    fn upgrade_of(fields: &[(&str, &str)]) -> Option<String> {
+        let mut head = RequestHead::new();
+        let all = [("Host", "a")].iter().chain(fields).map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+        head.compose(b"GET", b"/", all, &Limits::default()).expect("it is a request");
+        upgrade(&head).map(|protocol| String::from_utf8_lossy(protocol).into_owned())
+    }
+
+    #[test]
+    fn a_request_may_switch_to_what_its_connection_names() {
+        let connection = ("Connection", "keep-alive, Upgrade");
+        assert_eq!(upgrade_of(&[connection, ("Upgrade", "websocket")]).as_deref(), Some("websocket"));
+        assert_eq!(upgrade_of(&[("Upgrade", "websocket")]), None, "Connection does not name it");
+        assert_eq!(upgrade_of(&[]), None);
+    }
+
+    #[test]
+    fn nobody_switches_to_http2_or_with_a_body() {
+        let connection = ("Connection", "Upgrade");
+        assert_eq!(upgrade_of(&[connection, ("Upgrade", "h2c")]), None);
+        assert_eq!(upgrade_of(&[connection, ("Upgrade", "websocket, H2C")]), None);
+        assert_eq!(upgrade_of(&[connection, ("Upgrade", "websocket"), ("Content-Length", "3")]), None);
+    }
 }

@@ -1,10 +1,10 @@
 //! A request, from its head to the end of its answer.
 //!
-//! `connection` reads heads one after the other; `request` is the life of one: its body (`body`), its peers in turn
-//! (`attempts`), whose each is chosen (`choice`), asked (`attempt`, `upload`), and passed on (`deliver`, `relay`) unless
-//! weir answers itself (`answer`); what is told of it in the end is its `story`. The rest are decisions without IO: what
-//! the heads become (`headers`, `forwarded`), what a template says (`variables`), what weir itself answers (`reply`),
-//! whom an end blames (`outcome`).
+//! `connection` reads heads one after the other. `request` is the life of one: its body is gathered (`body`); its peers
+//! are chosen (`choice`) and asked (`attempt`, `upload`) one after the other (`attempts`); what one answers is passed on
+//! (`deliver`, `relay`, `tunnel`), or weir answers itself (`answer`); what is told in the end is its `story`. The rest are
+//! decisions without IO: what the heads become (`headers`, `forwarded`), what a template says (`variables`), what weir
+//! itself answers (`reply`), whom an end blames (`outcome`).
 
 mod answer;
 mod attempt;

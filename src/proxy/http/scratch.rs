@@ -41,7 +41,7 @@ pub struct Scratch {
 
 /// The scratches of a worker that nobody uses.
 #[derive(Default)]
-#[expect(clippy::vec_box, reason = "a scratch is large and moves in and out all the time")]
+#[expect(clippy::vec_box, reason = "they are handed in and out, which a box makes cheap")]
 pub struct Spare(Vec<Box<Scratch>>);
 
 impl Spare {

@@ -1,147 +1,124 @@
-//! What follows a 101: bytes both ways, until both sides have said all. (RFC 9110 §7.8, RFC 6455.)
+//! What happens after 101? Bytes go both ways as they come, until both sides have ended.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use super::answer::write_all;
 use super::attempts::{Delivered, report};
 use super::connection::After;
-use super::headers;
+use super::headers::Delivery;
 use super::request::Exchange;
-use crate::health::Outcome;
-use crate::http1::{Framing, RequestHead};
 use crate::net::{Buffer, Stream};
 use crate::telemetry::Why;
 
-/// The protocol that a request may switch to. Not for a request with a body, nor to HTTP/2: what came after that could
-/// no longer be told apart.
-pub fn wanted(head: &RequestHead) -> Option<&[u8]> {
-    let plain = matches!(head.framing(), Framing::None | Framing::Length(0));
-    let is_http2 = |protocol: &[u8]| protocol.trim_ascii().to_ascii_lowercase().starts_with(b"h2");
-    head.upgrade().filter(|protocols| plain && !protocols.split(|b| *b == b',').any(is_http2))
-}
+/// How long one side may be silent after the other has ended: protocols that go on with one half are rare, and clients
+/// that are gone without a word to their application are not. (nginx ends both at once.)
+const HALF: Duration = Duration::from_secs(30);
 
-/// One direction.
-#[derive(Debug, Default)]
-struct Way {
-    /// Its sender has said all.
-    ended: bool,
-    /// Its receiver knows.
-    closed: bool,
-    /// Bytes passed on.
-    passed: u64,
-}
-
-impl Way {
-    /// Moves what can be moved. Ready when the receiver knows that nothing more comes.
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut Stream,
-        to: &mut Stream,
-        held: &mut Buffer,
-        progress: &mut bool,
-    ) -> Poll<io::Result<()>> {
-        while !self.closed {
-            if !held.is_empty() {
-                let n = ready!(to.poll_write_vectored(cx, &[IoSlice::new(held.data())]))?;
-                held.consume(n);
-                self.passed += n as u64;
-                *progress = true;
-            } else if self.ended {
-                to.shutdown_write();
-                self.closed = true;
-            } else {
-                match ready!(held.poll_fill(from, cx, Buffer::STREAMING))? {
-                    0 => self.ended = true,
-                    _ => *progress = true,
-                }
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
+/// How a tunnel ended.
+enum End {
+    /// Both sides have said all.
+    Done,
+    /// Neither said anything for `tunnel_timeout`.
+    Silent,
+    /// A connection broke.
+    Broken,
 }
 
 impl Exchange<'_> {
-    /// Passes on the 101 that is in the scratch, and then bytes, for as long as either side has some. The peer's lease
-    /// lasts as long.
+    /// Passes on the agreement to speak another protocol, and then what is spoken. The lease lasts as long.
     pub async fn tunnel(&mut self, mut d: Delivered) -> After {
         let rules = self.rules();
-        headers::write_switch(&mut self.s.to_client, &self.s.response);
-        self.story.status = 101;
-        self.story.sent = self.s.to_client.len() as u64;
+        let head = self.write_answer(Delivery::Empty, true);
+        self.story.status = self.s.response.status();
+        self.story.sent = head;
         if let Some(lease) = &mut d.lease {
             lease.head_received(d.answered.at);
         }
-        let mut end = write_all(self.conn, self.s, rules.client.send_timeout).await.map_err(|_| Why::ClientGone);
         let (mut up, mut down) = (Way::default(), Way::default());
-        if end.is_ok() {
-            let client = &mut *self.conn;
-            let s = &mut *self.s;
-            let idle = rules.proxy.tunnel_timeout;
-            client.deadline.set(client.worker.clock.now(), idle);
-            end = poll_fn(|cx| {
-                let mut progress = false;
-                let (stream, peer) = (&mut client.stream, &mut d.peer.stream);
-                let up_end = up.poll(cx, stream, peer, &mut s.client_in, &mut progress);
-                let down_end = down.poll(cx, peer, stream, &mut s.peer_in, &mut progress);
-                match (up_end, down_end) {
-                    (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Ok(())),
-                    (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => return Poll::Ready(Err(Why::AnswerBegun)),
-                    _ => {}
-                }
-                if progress {
-                    client.deadline.set(client.worker.clock.now(), idle);
-                }
-                client.deadline.poll(cx).map(|()| Err(Why::AnswerBegun))
-            })
-            .await;
-        }
+        let end = match write_all(self.conn, self.s, rules.client.send_timeout).await {
+            Err(_) => End::Broken,
+            Ok(()) => {
+                let idle = rules.proxy.tunnel_timeout;
+                let (client, deadline) = (&mut self.conn.stream, &mut self.conn.deadline);
+                let (clock, peer, s) = (self.conn.worker.clock, &mut d.peer.stream, &mut *self.s);
+                let mut was_half = false;
+                deadline.set(clock.now(), idle);
+                poll_fn(|cx| {
+                    let before = (up.read, down.read);
+                    let ways =
+                        (up.poll(cx, client, peer, &mut s.client_in), down.poll(cx, peer, client, &mut s.peer_in));
+                    match ways {
+                        (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(End::Done),
+                        (Poll::Ready(Err(_)), _) | (_, Poll::Ready(Err(_))) => return Poll::Ready(End::Broken),
+                        _ => {}
+                    }
+                    let half = up.told || down.told;
+                    if (up.read, down.read) != before || half != was_half {
+                        was_half = half;
+                        deadline.set(clock.now(), if half { idle.min(HALF) } else { idle });
+                    }
+                    deadline.poll(cx).map(|()| End::Silent)
+                })
+                .await
+            }
+        };
         let now = self.conn.worker.clock.now();
         if let Some(attempt) = self.s.attempts.get_mut(d.entry) {
             attempt.response_time += now.since(d.answered.at);
         }
         if let Some(lease) = d.lease.take() {
-            // It switched as it was asked to; how the two then part is theirs.
-            report(lease.finish(Outcome::Success, now));
+            report(lease.finish(d.outcome, now));
         }
-        self.body.received += up.passed;
-        self.story.sent += down.passed;
-        self.story.body_sent = down.passed;
+        self.story.sent += down.written;
+        self.story.body_sent = down.written;
+        self.body.received += up.written;
         match end {
-            Ok(()) => After::Close,
-            Err(_) => After::Reset,
+            End::Done | End::Silent => After::Close,
+            End::Broken => {
+                self.story.why = Some(Why::ClientGone);
+                After::Reset
+            }
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::http1::Limits;
+/// One direction.
+#[derive(Default)]
+struct Way {
+    read: u64,
+    written: u64,
+    /// The one who speaks has said all.
+    ended: bool,
+    /// And the one who listens knows.
+    told: bool,
+}
 
-    fn wanted_by(fields: &[(&str, &str)]) -> Option<String> {
-        let mut head = RequestHead::new();
-        let all =
-            std::iter::once(&("Host", "a")).chain(fields).map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        head.compose(b"GET", b"/", all, &Limits::default()).expect("it is a request");
-        wanted(&head).map(|protocol| String::from_utf8_lossy(protocol).into_owned())
-    }
-
-    #[test]
-    fn a_request_may_switch_to_what_its_connection_names() {
-        let upgrade = ("Connection", "keep-alive, Upgrade");
-        assert_eq!(wanted_by(&[upgrade, ("Upgrade", "websocket")]).as_deref(), Some("websocket"));
-        assert_eq!(wanted_by(&[("Upgrade", "websocket")]), None, "Connection does not name it");
-        assert_eq!(wanted_by(&[]), None);
-    }
-
-    #[test]
-    fn nobody_switches_to_http2_or_with_a_body() {
-        let upgrade = ("Connection", "Upgrade");
-        assert_eq!(wanted_by(&[upgrade, ("Upgrade", "h2c")]), None);
-        assert_eq!(wanted_by(&[upgrade, ("Upgrade", "websocket, H2C")]), None);
-        assert_eq!(wanted_by(&[upgrade, ("Upgrade", "websocket"), ("Content-Length", "3")]), None);
+impl Way {
+    /// Moves what there is. Ready when the end was passed on.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Stream,
+        to: &mut Stream,
+        buffer: &mut Buffer,
+    ) -> Poll<io::Result<()>> {
+        while !self.told {
+            if !buffer.is_empty() {
+                let n = ready!(to.poll_write_vectored(cx, &[IoSlice::new(buffer.data())]))?;
+                buffer.consume(n);
+                self.written += n as u64;
+            } else if self.ended {
+                to.shutdown_write();
+                self.told = true;
+            } else {
+                let n = ready!(buffer.poll_fill(from, cx, Buffer::STREAMING))?;
+                self.read += n as u64;
+                self.ended = n == 0;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }
