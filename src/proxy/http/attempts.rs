@@ -112,20 +112,20 @@ impl Exchange<'_> {
                     course.held = Some(hold(self.s, delivered, &mut course.tried, answered.at));
                 }
                 Err((End::Left, _)) => {
-                    let now = self.conn.worker.clock.now();
+                    let now = self.conn.worker.now();
                     self.s.attempts.push(story::attempt(&lease, connected, Answer::None, now));
                     report(lease.client_left(now));
                     return Reached::Client(ClientEnd::Gone);
                 }
                 Err((End::Client(end), _)) => {
-                    let now = self.conn.worker.clock.now();
+                    let now = self.conn.worker.now();
                     self.s.attempts.push(story::attempt(&lease, connected, Answer::None, now));
                     // Its body was late, cut or wrong: that the peer has not answered yet is no wonder.
                     report(lease.finish(Outcome::Neutral, now));
                     return Reached::Client(end);
                 }
                 Err((End::Peer(trouble), sent)) => {
-                    let now = self.conn.worker.clock.now();
+                    let now = self.conn.worker.now();
                     self.s.attempts.push(story::attempt(&lease, connected, Answer::Failed(trouble.failure), now));
                     if matches!(trouble.failure, Failure::Connect | Failure::ConnectTimeout) {
                         if let Some(at) = course.charged.take() {
@@ -202,7 +202,7 @@ impl Exchange<'_> {
                 }
                 None => {
                     let opened = self.connect(peer.addr, may_abandon).await.map_err(|end| (end, sent))?;
-                    *connected = Some(self.conn.worker.clock.now().since(lease.began()));
+                    *connected = Some(self.conn.worker.now().since(lease.began()));
                     opened
                 }
             };

@@ -85,7 +85,7 @@ pub async fn serve(seat: Seat, stream: Stream, remote: SocketAddr, listener: Soc
     let deadline = Deadline::new(worker.clock);
     let keepalive_timeout = worker.client_limits(listener).keepalive_timeout;
     let connection = Connection { worker, seat, stream, deadline, client, requests: 0, keepalive_timeout };
-    reachable(slot, connection.run()).await;
+    reachable(Rc::clone(&connection.worker), slot, connection.run()).await;
 }
 
 impl Connection {
@@ -112,7 +112,7 @@ impl Connection {
 
     /// Waits for the first byte of a request. False: nobody will send one.
     async fn readable(&mut self) -> bool {
-        let now = self.worker.clock.now();
+        let now = self.worker.now();
         let first = self.requests == 0;
         let limit = if first { self.default_limits().header_timeout } else { self.keepalive_timeout };
         self.deadline.set(now, limit);
@@ -164,7 +164,7 @@ impl Connection {
             loop {
                 if !scratch.client_in.is_empty() {
                     let began = *began.get_or_insert_with(|| {
-                        let now = worker.clock.now();
+                        let now = worker.now();
                         deadline.set(now, limits.header_timeout);
                         now
                     });
@@ -185,7 +185,7 @@ impl Connection {
                         None => return Poll::Ready(Head::Nothing),
                         Some(began) => {
                             if worker.is_draining() {
-                                deadline.tighten(worker.clock.now(), LAST_CALL);
+                                deadline.tighten(worker.now(), LAST_CALL);
                             }
                             return deadline.poll(cx).map(|()| Head::TimedOut { began });
                         }
@@ -217,7 +217,7 @@ impl Connection {
     async fn linger(&mut self, buffer: &mut Buffer) {
         self.stream.shutdown_write();
         let Connection { stream, deadline, worker, .. } = self;
-        let began = worker.clock.now();
+        let began = worker.now();
         deadline.set(began, LINGER);
         poll_fn(|cx| {
             loop {
@@ -233,7 +233,7 @@ impl Connection {
                     }
                 }
                 // Asked here as well: of a client that never pauses the timer would not be heard.
-                let now = worker.clock.now();
+                let now = worker.now();
                 if now.since(began) >= LINGER_IN_ALL || (worker.is_draining() && now.since(began) >= LAST_CALL) {
                     return Poll::Ready(());
                 }

@@ -57,15 +57,10 @@ pub fn write_request(out: &mut Vec<u8>, request: &Outbound<'_>) {
     } else if request.close {
         encode::field(out, b"Connection", b"close");
     }
-    for field in request.head.fields() {
-        if field.is_hop_by_hop() || field.is_unusual() || is_made_anew(field.known) {
-            continue;
-        }
-        if !request.set.is_empty() && is_set(field.name) {
-            continue;
-        }
-        encode::field(out, field.name, field.value);
-    }
+    request.head.copy_lines(out, |field| {
+        let passes = !field.is_hop_by_hop() && !field.is_unusual() && !is_made_anew(field.known);
+        passes && (request.set.is_empty() || !is_set(field.name))
+    });
     encode::end_of_head(out);
 }
 
@@ -168,13 +163,11 @@ pub fn write_response(out: &mut Vec<u8>, answer: &Inbound<'_>) {
     // Without a body (HEAD, 304) the length that the backend announces is information, not framing; with 204 it is
     // forbidden (RFC 9110 §8.6).
     let keeps_length = answer.delivery == Delivery::Empty && head.status() != 204;
-    for field in head.fields() {
+    head.copy_lines(out, |field| {
         let framing = field.known == Known::ContentLength && !keeps_length;
         let hidden = answer.hide.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()));
-        if !field.is_hop_by_hop() && !framing && !hidden {
-            encode::field(out, field.name, field.value);
-        }
-    }
+        !field.is_hop_by_hop() && !framing && !hidden
+    });
     for (name, template) in answer.add {
         templated(out, name, template, answer.scope);
     }
@@ -210,11 +203,7 @@ fn templated(out: &mut Vec<u8>, name: &str, template: &Template, scope: &Scope<'
 /// Writes an interim answer (1xx) for the client.
 pub fn write_interim(out: &mut Vec<u8>, head: &ResponseHead) {
     encode::status_line(out, Version::Http11, head.status(), head.reason());
-    for field in head.fields() {
-        if !field.is_hop_by_hop() && field.known != Known::ContentLength {
-            encode::field(out, field.name, field.value);
-        }
-    }
+    head.copy_lines(out, |field| !field.is_hop_by_hop() && field.known != Known::ContentLength);
     encode::end_of_head(out);
 }
 

@@ -93,7 +93,7 @@ impl Relay {
             }
             if progress || now_waits != waits {
                 waits = now_waits;
-                deadline.set(worker.clock.now(), waits.limit(rules));
+                deadline.set(worker.now(), waits.limit(rules));
             }
             deadline.poll(cx).map(|()| {
                 Err(match waits {
@@ -115,7 +115,7 @@ impl Relay {
                 Poll::Ready(end) => return Poll::Ready(end),
                 Poll::Pending if progress || !waiting => {
                     waiting = true;
-                    deadline.set(worker.clock.now(), rules.client.send_timeout);
+                    deadline.set(worker.now(), rules.client.send_timeout);
                 }
                 Poll::Pending => {}
             }
