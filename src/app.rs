@@ -144,10 +144,11 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// Waits for the workers to end. Returns how many did not in time.
 async fn finish(threads: Vec<JoinHandle<()>>, limit: Duration) -> usize {
-    let until = tokio::time::Instant::now() + limit;
+    let clock = Clock::process();
+    let until = clock.now() + limit;
     loop {
         let left = threads.iter().filter(|thread| !thread.is_finished()).count();
-        if left == 0 || tokio::time::Instant::now() >= until {
+        if left == 0 || clock.now() >= until {
             return left;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
