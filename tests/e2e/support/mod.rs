@@ -1,0 +1,42 @@
+//! What does an end-to-end test stand on? The real binary, backends that misbehave on command, a client that sees bytes.
+
+pub mod backend;
+pub mod client;
+pub mod gate;
+pub mod site;
+pub mod weir;
+
+pub use backend::{Backend, Script};
+pub use client::{Client, Response, get};
+pub use gate::Gate;
+pub use site::Site;
+pub use weir::Weir;
+
+use std::time::{Duration, Instant};
+
+/// How long an event may take that must come. Generous: it is reached only by a test that fails.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks `holds` every few milliseconds until it is true; panics with `claim` after [`PATIENCE`].
+pub fn eventually(claim: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {claim}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Waits until a number has stood still for `pause`, and returns it.
+pub fn settled(pause: Duration, mut number: impl FnMut() -> u64) -> u64 {
+    let begun = Instant::now();
+    let (mut last, mut since) = (number(), Instant::now());
+    while since.elapsed() < pause {
+        assert!(begun.elapsed() < PATIENCE, "still moving after {PATIENCE:?}, at {last}");
+        std::thread::sleep(Duration::from_millis(10));
+        let now = number();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+    }
+    last
+}
