@@ -132,6 +132,12 @@ impl Worker {
         self.now.get()
     }
 
+    /// A connection's task is polled: its waker is remembered, and it is now.
+    pub fn begin_turn(&self, slot: &Slot, waker: &Waker) {
+        self.now.set(self.clock.now());
+        slot.register(waker);
+    }
+
     /// Looks at the present snapshot.
     pub fn with<T>(&self, look: impl FnOnce(&Topology) -> T) -> T {
         look(self.topology.borrow_mut().topology())
@@ -301,15 +307,4 @@ fn is_momentary(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
     )
-}
-
-/// Polls `work` while keeping the slot's waker current: what every connection task is wrapped in.
-pub async fn reachable<F: Future>(worker: Rc<Worker>, slot: Rc<Slot>, work: F) -> F::Output {
-    let mut work = std::pin::pin!(work);
-    poll_fn(|cx| {
-        worker.now.set(worker.clock.now());
-        slot.register(cx.waker());
-        work.as_mut().poll(cx)
-    })
-    .await
 }
