@@ -26,10 +26,12 @@ impl LeastConn {
     }
 
     fn compare_all(&self, peers: &dyn Candidates) -> Option<usize> {
-        least(&self.turns, self.weights.len(), peers, |peer| Load {
+        let eligible = (0..self.weights.len()).filter(|peer| peers.eligible(*peer));
+        let load = |peer| Load {
             cost: u64::from(peers.in_flight(peer)),
             weight: scaled(self.weights[peer], peers.ramp(peer)),
-        })
+        };
+        least(&self.turns, eligible.map(|peer| (peer, load(peer))))
     }
 }
 
@@ -154,34 +156,28 @@ impl Load {
     }
 }
 
-/// The eligible peer with the least load; if several are level, one step of weighted turns among them decides.
-pub(super) fn least(
-    turns: &Smooth,
-    count: usize,
-    peers: &dyn Candidates,
-    load: impl Fn(usize) -> Load,
-) -> Option<usize> {
-    let mut best: Option<(usize, Load)> = None;
-    let mut level = false;
-    for peer in (0..count).filter(|peer| peers.eligible(*peer)) {
-        let seen = load(peer);
-        match best.map(|(_, best)| seen.compare(best)) {
-            None | Some(std::cmp::Ordering::Less) => {
-                best = Some((peer, seen));
-                level = false;
-            }
-            Some(std::cmp::Ordering::Equal) => level = true,
-            Some(std::cmp::Ordering::Greater) => {}
+/// The peer with the least load; if several are level, one step of weighted turns among them (the first
+/// [`COMPARE_ALL`]) decides.
+pub(super) fn least(turns: &Smooth, peers: impl Iterator<Item = (usize, Load)>) -> Option<usize> {
+    let mut level = [0; COMPARE_ALL];
+    let mut count = 0;
+    let mut lowest = Load { cost: u64::MAX, weight: 1 };
+    let mut lowest_weights = [0; COMPARE_ALL];
+    for (peer, load) in peers {
+        let order = load.compare(lowest);
+        if order.is_lt() {
+            lowest = load;
+            count = 0;
+        }
+        if order.is_le() && count < COMPARE_ALL {
+            (level[count], lowest_weights[count]) = (peer, load.weight);
+            count += 1;
         }
     }
-    let (first, lowest) = best?;
-    if !level {
-        return Some(first);
+    match count {
+        0 | 1 => level[..count].first().copied(),
+        _ => turns.step(level.into_iter().zip(lowest_weights).take(count)),
     }
-    let level = (first..count).filter(|peer| peers.eligible(*peer)).map(|peer| (peer, load(peer)));
-    let level = level.filter(|(_, load)| load.compare(lowest).is_eq()).map(|(peer, load)| (peer, load.weight));
-    // Meanwhile other workers may have given work to all of them.
-    turns.step(level).or(Some(first))
 }
 
 #[cfg(test)]
