@@ -129,8 +129,11 @@ impl Index {
     fn availability_changed(&self, peers: &dyn Candidates) {
         self.rotation.availability_changed(peers);
         for peer in 0..peers.count() {
-            self.levels.set_present(peer, peers.eligible(peer));
-            self.levels.update(peer, || Some(self.level(peer, peers)));
+            if self.levels.set_present(peer, peers.eligible(peer)) {
+                self.levels.update(peer, || Some(self.level(peer, peers)));
+            } else {
+                self.look_at(peer, peers);
+            }
         }
     }
 
