@@ -134,17 +134,16 @@ impl LeastTime {
         let pick = self.picks.load(Relaxed);
         let patience = count * if pick < count * NEW { PICKS_BETWEEN_LOOKS_WHEN_NEW } else { PICKS_BETWEEN_LOOKS };
         let first_pick = Timestamp::micros(self.first_pick.load(Relaxed));
+        let now = peers.now();
         let due = |seeming: &&Seeming| {
             let latency = peers.latency(seeming.peer);
-            if latency.waiting() > 0 {
-                return false;
-            }
             let seen = &self.members[seeming.peer];
             let last = latency.last_picked().unwrap_or(first_pick);
-            let idle = peers.now().since(last.max(Timestamp::micros(seen.last_look.load(Relaxed))));
+            let idle = now.as_micros().saturating_sub(last.as_micros().max(seen.last_look.load(Relaxed)));
             let passed_over = pick.saturating_sub(seen.last_pick.load(Relaxed));
-            idle >= seen.fail_timeout
-                || passed_over > patience && seeming.expected.micros <= fastest.micros + CHEAP_LOOK
+            let old = u128::from(idle) >= seen.fail_timeout.as_micros()
+                || passed_over > patience && seeming.expected.micros <= fastest.micros + CHEAP_LOOK;
+            old && latency.waiting() == 0
         };
         let due = eligible.iter().filter(due).map(|seeming| seeming.peer);
         let peer = due.min_by_key(|peer| peers.latency(*peer).last_picked())?;
