@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use super::alone::Alone;
 use super::levels::{Level, Levels};
 use super::round_robin::RoundRobin;
 use super::smooth::{Smooth, scaled};
@@ -67,7 +68,7 @@ struct Index {
     levels: Levels,
     rotation: RoundRobin,
     /// After whom it goes on when the least busy are few.
-    search_from: AtomicUsize,
+    search_from: Alone<AtomicUsize>,
 }
 
 /// How many turns may go to peers that are busier, before the index is asked.
@@ -88,7 +89,7 @@ impl Index {
             levels.set_present(peer, true);
             levels.update(peer, || Some(0));
         }
-        Index { levels, rotation: RoundRobin::new(members), search_from: AtomicUsize::new(0) }
+        Index { levels, rotation: RoundRobin::new(members), search_from: Alone::default() }
     }
 
     fn pick(&self, peers: &dyn Candidates) -> Option<usize> {

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::alone::Alone;
 use super::latency::{Expectation, bucket};
 use super::least_conn::{Load, least};
 use super::sample::{self, Sample};
@@ -26,7 +27,7 @@ pub(super) struct LeastTime {
     measure: Measure,
     inflight: bool,
     members: Box<[Seen]>,
-    picks: AtomicU64,
+    picks: Alone<AtomicU64>,
     /// When the first was, in µs.
     first_pick: AtomicU64,
     turns: Smooth,
@@ -64,7 +65,7 @@ impl LeastTime {
             measure,
             inflight,
             members: members.iter().map(seen).collect(),
-            picks: AtomicU64::new(0),
+            picks: Alone::default(),
             first_pick: AtomicU64::new(u64::MAX),
             turns: Smooth::new(members.len()),
             sample: (members.len() > COMPARE_ALL).then(|| Sample::new(members.len())),

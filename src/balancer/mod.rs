@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 
+mod alone;
 mod bits;
 mod cycle;
 mod hash;

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::alone::Alone;
 use super::latency::{Measure, bucket};
 use super::least_conn::Load;
 use super::round_robin::RoundRobin;
@@ -28,7 +29,7 @@ impl Random {
             weights: members.iter().map(|member| member.weight).collect(),
             fail_timeouts: members.iter().map(|member| member.fail_timeout).collect(),
             two,
-            source: Source(AtomicU64::new(seed)),
+            source: Source(Alone(AtomicU64::new(seed))),
             otherwise: RoundRobin::new(members),
         }
     }
@@ -103,7 +104,7 @@ impl Balancer for Random {
 
 /// Random numbers for all workers without a lock: splitmix64 over a shared counter, once a pick.
 #[derive(Debug)]
-struct Source(AtomicU64);
+struct Source(Alone<AtomicU64>);
 
 /// The numbers of one pick: splitmix64 from there on.
 struct Draws(u64);
