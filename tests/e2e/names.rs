@@ -49,6 +49,7 @@ fn a_name_without_an_address_is_one_line_and_a_503_for_its_group_alone() {
     assert!(refused.retry_after().is_some_and(|seconds| (1..=60).contains(&seconds)));
     assert_eq!(weir.get("/other").text(), "b");
 
+    weir.wait_for("it says so", |line| line.contains("cannot resolve app"));
     dns.says([a.address()]);
     wait_for_addresses(&weir, [a.address()]);
     eventually("it has traffic", || weir.get("/").status == 200);
