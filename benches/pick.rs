@@ -1,19 +1,22 @@
-//! What does a pick cost? Nanoseconds per pick for every algorithm, by the number of peers and of threads that pick at
-//! once. All peers are eligible and idle, so least_conn and least_time meet a tie of everybody: their worst case.
+//! What does a pick cost? For every algorithm, by the number of peers: nanoseconds per pick, and what one group does in all
+//! when several threads pick from it at once. All peers are eligible and idle, so least_conn and least_time meet a tie
+//! of everybody: their worst case. "leased" is least_conn with what a lease adds: each pick's request lasts until the
+//! thread has made 64 more, and the balancer hears of its begin and its end.
 //!
 //! `cargo bench --bench pick`
 
+use std::collections::VecDeque;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed, Ordering::SeqCst};
 use std::time::Duration;
 
 use weir::balancer::{Balancer, Candidates, FULL, Latency, Measure, Member, Method, Two, build, ip_hash_key};
-use weir::clock::{Clock, Timestamp};
+use weir::clock::Timestamp;
 
 const PEERS: [usize; 3] = [3, 100, 10_000];
-const THREADS: [usize; 2] = [1, 2];
+const THREADS: [usize; 3] = [1, 2, 4];
 const LONG_ENOUGH: Duration = Duration::from_millis(200);
 
 fn main() {
@@ -21,34 +24,27 @@ fn main() {
     if !std::env::args().any(|arg| arg == "--bench") {
         return;
     }
-    print!("{:<32}", "ns per pick");
-    for threads in THREADS {
-        for peers in PEERS {
-            print!("{:>14}", format!("{peers} / {threads} thr"));
-        }
-    }
+    print!("{:<30}", "");
+    PEERS.iter().for_each(|peers| print!("{:>14}", format!("{peers} peers")));
+    THREADS.iter().for_each(|threads| print!("{:>14}", format!("{threads} threads")));
+    print!("\n{:<30}", "");
+    PEERS.iter().for_each(|_| print!("{:>14}", "ns/pick"));
+    THREADS.iter().for_each(|_| print!("{:>14}", "million/s"));
     println!();
-    for (name, method, weight) in methods() {
-        print!("{name:<32}");
-        for threads in THREADS {
-            for peers in PEERS {
-                let tier = Tier::new(peers, weight);
-                let balancer = build(&method, &tier.members(), 1);
-                balancer.availability_changed(&tier);
-                print!("{:>14.1}", nanos_per_pick(&*balancer, &tier, &keys(&method), threads));
-            }
-        }
+    for case in cases() {
+        print!("{:<30}", case.name);
+        PEERS.iter().for_each(|peers| print!("{:>14.1}", 1e9 / picks_per_second(&case, *peers, 1)));
+        let most = PEERS[PEERS.len() - 1];
+        THREADS.iter().for_each(|threads| print!("{:>14.1}", picks_per_second(&case, most, *threads) / 1e6));
         println!();
     }
 
-    print!("\n{:<32}", "µs per change of availability");
+    print!("\n{:<30}", "µs per change of availability");
     PEERS.iter().for_each(|peers| print!("{peers:>14}"));
     println!();
-    for (name, weight) in [("round_robin, equal", EQUAL), ("round_robin, weights 1…5", ONE_TO_FIVE)] {
-        print!("{name:<32}");
-        for peers in PEERS {
-            print!("{:>14.1}", micros_per_change(&mut Tier::new(peers, weight)));
-        }
+    for case in cases().into_iter().filter(|case| matches!(case.method, Method::RoundRobin | Method::LeastConn)) {
+        print!("{:<30}", case.name);
+        PEERS.iter().for_each(|peers| print!("{:>14.1}", micros_per_change(&case, *peers)));
         println!();
     }
 }
@@ -59,22 +55,32 @@ const ONE_TO_FIVE: Weight = |i| i as u32 % 5 + 1;
 /// Distinct primes make a cycle that is too long to prepare.
 const UNWIELDY: Weight = |i| if i % 2 == 0 { 99_991 } else { 65_537 };
 
-fn methods() -> Vec<(&'static str, Method, Weight)> {
+struct Case {
+    name: &'static str,
+    method: Method,
+    weight: Weight,
+    leased: bool,
+}
+
+fn cases() -> Vec<Case> {
+    let case = |name, method| Case { name, method, weight: EQUAL, leased: false };
     let least_time = |inflight| Method::LeastTime { measure: Measure::LastByte, inflight };
     let random = |two| Method::Random { two };
     vec![
-        ("round_robin, equal", Method::RoundRobin, EQUAL),
-        ("round_robin, weights 1…5", Method::RoundRobin, ONE_TO_FIVE),
-        ("round_robin, above the cap", Method::RoundRobin, UNWIELDY),
-        ("least_conn", Method::LeastConn, EQUAL),
-        ("least_time last_byte", least_time(false), EQUAL),
-        ("least_time last_byte inflight", least_time(true), EQUAL),
-        ("ip_hash", Method::IpHash, EQUAL),
-        ("hash", Method::Hash { consistent: false }, EQUAL),
-        ("hash consistent", Method::Hash { consistent: true }, EQUAL),
-        ("random", random(None), EQUAL),
-        ("random two least_conn", random(Some(Two::LeastConn)), EQUAL),
-        ("random two least_time", random(Some(Two::LeastTime(Measure::Header))), EQUAL),
+        case("round_robin", Method::RoundRobin),
+        Case { weight: ONE_TO_FIVE, ..case("round_robin, weights 1…5", Method::RoundRobin) },
+        Case { weight: UNWIELDY, ..case("round_robin, above the cap", Method::RoundRobin) },
+        case("least_conn", Method::LeastConn),
+        Case { leased: true, ..case("least_conn, leased", Method::LeastConn) },
+        Case { leased: true, weight: ONE_TO_FIVE, ..case("least_conn, leased, 1…5", Method::LeastConn) },
+        case("least_time last_byte", least_time(false)),
+        case("least_time last_byte inflight", least_time(true)),
+        case("ip_hash", Method::IpHash),
+        case("hash", Method::Hash { consistent: false }),
+        case("hash consistent", Method::Hash { consistent: true }),
+        case("random", random(None)),
+        case("random two least_conn", random(Some(Two::LeastConn))),
+        case("random two least_time", random(Some(Two::LeastTime(Measure::Header)))),
     ]
 }
 
@@ -88,29 +94,51 @@ fn keys(method: &Method) -> Vec<Vec<u8>> {
     (0..1024).map(key).collect()
 }
 
-fn nanos_per_pick(balancer: &dyn Balancer, tier: &Tier, keys: &[Vec<u8>], threads: usize) -> f64 {
+/// What the threads together do, each picking for long enough: of processor time, since other processes may want the
+/// processors, too. That is what as many processors would do, at most those there are.
+fn picks_per_second(case: &Case, peers: usize, threads: usize) -> f64 {
+    let tier = Tier::new(peers, case.weight);
+    let balancer = build(&case.method, &tier.members(), 1);
+    balancer.availability_changed(&tier);
+    let keys = keys(&case.method);
+    let processors = std::thread::available_parallelism().map_or(1, |count| count.get());
     let mut picks = 64;
     loop {
-        let took = time_of(balancer, tier, keys, threads, picks);
+        let took = time_of(case, &*balancer, &tier, &keys, threads, picks);
         if took >= LONG_ENOUGH {
-            return took.as_nanos() as f64 / picks as f64;
+            return (picks * threads.min(processors)) as f64 / took.as_secs_f64();
         }
         let missing = LONG_ENOUGH.as_secs_f64() / took.as_secs_f64().max(1e-6);
         picks = (picks as f64 * (missing * 1.2).clamp(1.5, 100.0)) as usize;
     }
 }
 
-/// How long each thread takes for `picks` picks, on average.
-fn time_of(balancer: &dyn Balancer, tier: &Tier, keys: &[Vec<u8>], threads: usize, picks: usize) -> Duration {
-    let clock = Clock::process();
+/// How much processor time each thread takes for `picks` picks, on average.
+fn time_of(
+    case: &Case,
+    balancer: &dyn Balancer,
+    tier: &Tier,
+    keys: &[Vec<u8>],
+    threads: usize,
+    picks: usize,
+) -> Duration {
     let together = Barrier::new(threads);
     let work = || {
+        let mut running = VecDeque::with_capacity(65);
         together.wait();
-        let began = clock.now();
+        let began = processor_time();
         for i in 0..picks {
-            black_box(balancer.pick(black_box(tier), &keys[i % keys.len()]));
+            let picked = black_box(balancer.pick(black_box(tier), &keys[i % keys.len()]));
+            if case.leased {
+                running.extend(picked);
+                picked.into_iter().for_each(|peer| tier.change(balancer, peer, 1));
+                if running.len() > 64 {
+                    running.pop_front().into_iter().for_each(|peer| tier.change(balancer, peer, u32::MAX));
+                }
+            }
         }
-        clock.now().since(began)
+        running.into_iter().for_each(|peer| tier.change(balancer, peer, u32::MAX));
+        processor_time() - began
     };
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
@@ -119,17 +147,26 @@ fn time_of(balancer: &dyn Balancer, tier: &Tier, keys: &[Vec<u8>], threads: usiz
     })
 }
 
-fn micros_per_change(tier: &mut Tier) -> f64 {
-    let balancer = build(&Method::RoundRobin, &tier.members(), 1);
-    let clock = Clock::process();
-    let began = clock.now();
+/// Of this thread, as Linux counts it.
+fn processor_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux has schedstat");
+    let nanos = text.split(' ').next().and_then(|nanos| nanos.parse().ok());
+    Duration::from_nanos(nanos.expect("the first number is the time on a processor"))
+}
+
+fn micros_per_change(case: &Case, peers: usize) -> f64 {
+    let mut tier = Tier::new(peers, case.weight);
+    let balancer = build(&case.method, &tier.members(), 1);
+    let began = processor_time();
     let mut changes = 0;
-    while clock.now().since(began) < LONG_ENOUGH {
-        tier.absent = if tier.absent == Some(1) { None } else { Some(1) };
-        balancer.availability_changed(tier);
-        changes += 1;
+    while processor_time() - began < LONG_ENOUGH {
+        for _ in 0..16 {
+            tier.absent = if tier.absent == Some(1) { None } else { Some(1) };
+            balancer.availability_changed(&tier);
+            changes += 1;
+        }
     }
-    clock.now().since(began).as_micros() as f64 / f64::from(changes)
+    (processor_time() - began).as_micros() as f64 / f64::from(changes)
 }
 
 /// Peers as in a running weir: what a pick asks is read from memory that requests write to.
@@ -139,7 +176,9 @@ struct Tier {
     now: Timestamp,
 }
 
+/// A cache line of its own each, as the real ones have several.
 #[derive(Default)]
+#[repr(align(64))]
 struct Peer {
     text: String,
     weight: u32,
@@ -156,6 +195,15 @@ impl Tier {
             ..Peer::default()
         };
         Tier { peers: (0..count).map(peer).collect(), absent: None, now: Timestamp::secs(1) }
+    }
+
+    /// A request begins (1) or ends (-1) at a peer.
+    fn change(&self, balancer: &dyn Balancer, peer: usize, by: u32) {
+        let in_flight = &self.peers[peer].in_flight;
+        in_flight.fetch_add(by, SeqCst);
+        if balancer.watches_in_flight() {
+            balancer.in_flight_changed(peer, &|| in_flight.load(SeqCst));
+        }
     }
 
     fn members(&self) -> Vec<Member<'_>> {
@@ -176,7 +224,7 @@ impl Candidates for Tier {
         self.peers[i].word.load(Relaxed) == 0 && self.absent != Some(i)
     }
     fn in_flight(&self, i: usize) -> u32 {
-        self.peers[i].in_flight.load(Relaxed)
+        self.peers[i].in_flight.load(SeqCst)
     }
     fn latency(&self, i: usize) -> &Latency {
         &self.peers[i].latency

@@ -1,6 +1,7 @@
 //! How groups and peers are told apart, across snapshots.
 
 use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A group (an `[upstream.NAME]`) for as long as the process keeps it, whatever is reloaded around it.
@@ -25,6 +26,30 @@ impl PeerId {
     pub fn fresh() -> PeerId {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         PeerId(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Hashes ids: they are small numbers of our own making, so nobody can choose them to collide.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IdHasher(u64);
+
+/// For maps keyed by ids.
+pub type BuildIdHasher = BuildHasherDefault<IdHasher>;
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u32(&mut self, id: u32) {
+        // Spreads neighbours over the high bits, which the map looks at, too (Fibonacci hashing).
+        self.0 = u64::from(id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }
 

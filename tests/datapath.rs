@@ -8,6 +8,8 @@ mod drain;
 mod early;
 #[path = "datapath/leases.rs"]
 mod leases;
+#[path = "datapath/noise.rs"]
+mod noise;
 #[path = "datapath/repeats.rs"]
 mod repeats;
 #[path = "datapath/rig.rs"]

@@ -9,8 +9,7 @@ use super::{Balancer, Candidates, FULL, Member};
 /// eligible the walk goes on to the next owner who is (nginx gives up after 21 points), so everybody else's keys stay.
 #[derive(Debug)]
 pub(super) struct Ketama {
-    /// Point and index of its owner, by point.
-    ring: Box<[(u32, u32)]>,
+    ring: Ring,
     owners: Box<[Owner]>,
     weights: Box<[u32]>,
     /// Turns among peers of one owner.
@@ -21,7 +20,16 @@ pub(super) struct Ketama {
 /// The peers that share one text, and therefore one set of points.
 #[derive(Debug)]
 struct Owner {
-    peers: Box<[u32]>,
+    first: u32,
+    /// Nearly always nobody, so that a pick needs not follow a pointer.
+    others: Box<[u32]>,
+}
+
+impl Owner {
+    fn new(peers: &[u32]) -> Owner {
+        let (first, others) = peers.split_first().expect("a group begins with its first peer");
+        Owner { first: *first, others: others.into() }
+    }
 }
 
 impl Ketama {
@@ -37,8 +45,8 @@ impl Ketama {
         ring.sort_unstable();
         ring.dedup_by_key(|(point, _)| *point);
         Ketama {
-            ring: ring.into(),
-            owners: groups.into_iter().map(|group| Owner { peers: group.peers.into() }).collect(),
+            ring: Ring::new(ring),
+            owners: groups.into_iter().map(|group| Owner::new(&group.peers)).collect(),
             weights: members.iter().map(|member| member.weight).collect(),
             turns: Smooth::new(members.len()),
             otherwise: RoundRobin::new(members),
@@ -46,7 +54,7 @@ impl Ketama {
     }
 
     fn walk(&self, from: usize, peers: &dyn Candidates) -> Option<usize> {
-        let (before, after) = self.ring.split_at(from);
+        let (before, after) = self.ring.points.split_at(from);
         let (near, far) = after.split_at(after.len().min(NEAR));
         self.first_eligible(near, peers).or_else(|| {
             // A long walk is worth it only if somebody waits at its end.
@@ -61,11 +69,44 @@ impl Ketama {
     }
 
     fn of_owner(&self, owner: &Owner, peers: &dyn Candidates) -> Option<usize> {
-        let mut eligible = owner.peers.iter().map(|peer| *peer as usize).filter(|peer| peers.eligible(*peer));
-        match *owner.peers {
-            [_] => eligible.next(),
-            _ => self.turns.step(eligible.map(|peer| (peer, scaled(self.weights[peer], FULL)))),
+        let eligible = |peer: &u32| Some(*peer as usize).filter(|peer| peers.eligible(*peer));
+        if owner.others.is_empty() {
+            return eligible(&owner.first);
         }
+        let all = std::iter::once(&owner.first).chain(&owner.others).filter_map(eligible);
+        self.turns.step(all.map(|peer| (peer, scaled(self.weights[peer], FULL))))
+    }
+}
+
+/// Points and the indices of their owners, by point.
+#[derive(Debug)]
+struct Ring {
+    points: Box<[(u32, u32)]>,
+    /// How many points lie before each part of the circle. There are about half as many parts as points, so a search
+    /// has to look at a few neighbours instead of all over the memory.
+    before: Box<[u32]>,
+    /// Bits of a hash within a part.
+    shift: u32,
+}
+
+impl Ring {
+    /// Of points in their order.
+    fn new(points: Vec<(u32, u32)>) -> Ring {
+        let parts = (points.len() / 2).max(2).next_power_of_two() as u64;
+        let shift = u32::BITS - parts.ilog2();
+        let mut at = 0;
+        let starts = (0..=parts).map(|part| {
+            at += points[at..].iter().take_while(|(point, _)| u64::from(*point) < part << shift).count();
+            at as u32
+        });
+        Ring { before: starts.collect(), points: points.into(), shift }
+    }
+
+    /// The first point that is not below `hash`, or the end.
+    fn find(&self, hash: u32) -> usize {
+        let part = (hash >> self.shift) as usize;
+        let (start, end) = (self.before[part] as usize, self.before[part + 1] as usize);
+        start + self.points[start..end].partition_point(|(point, _)| *point < hash)
     }
 }
 
@@ -77,9 +118,7 @@ impl Balancer for Ketama {
         if key.is_empty() || self.weights.len() < 2 {
             return self.otherwise.pick(peers, &[]);
         }
-        let hash = crc32fast::hash(key);
-        let from = self.ring.partition_point(|(point, _)| *point < hash);
-        self.walk(from, peers)
+        self.walk(self.ring.find(crc32fast::hash(key)), peers)
     }
 
     fn availability_changed(&self, peers: &dyn Candidates) {
@@ -184,9 +223,21 @@ mod tests {
 
     #[test]
     fn the_ring_is_nginxs() {
-        let ring = Ketama::new(&Tier::weights(&[1, 1, 1]).members()).ring;
+        let ring = Ketama::new(&Tier::weights(&[1, 1, 1]).members()).ring.points;
         assert_eq!(ring.len(), 480);
         assert_eq!((ring.first(), ring.last()), (Some(&(858_133, 0)), Some(&(4_291_836_733, 0))));
+    }
+
+    #[test]
+    fn a_point_is_found_as_by_a_search_of_the_whole_ring() {
+        for peers in [0, 1, 3, 100] {
+            let ring = Ketama::new(&Tier::weights(&vec![1; peers]).members()).ring;
+            let near = |hash: u32| [hash.wrapping_sub(1), hash, hash.wrapping_add(1)];
+            let hashes = ring.points.iter().map(|(point, _)| *point).chain([0, 1 << 31]).flat_map(near);
+            for hash in hashes {
+                assert_eq!(ring.find(hash), ring.points.partition_point(|(point, _)| *point < hash), "{hash}");
+            }
+        }
     }
 
     #[test]
@@ -231,7 +282,7 @@ mod tests {
         let balancer = tier.build(METHOD);
         let same_key: String = (0..4).map(|_| tier.by_key(&*balancer, &["1"])).collect();
         assert!(["abab", "cccc"].contains(&&*same_key), "{same_key}");
-        let ring = Ketama::new(&tier.members()).ring;
+        let ring = Ketama::new(&tier.members()).ring.points;
         assert_eq!(ring.iter().filter(|(_, owner)| *owner == 0).count(), 160, "written twice, one share");
     }
 

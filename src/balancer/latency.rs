@@ -112,8 +112,11 @@ impl Latency {
     /// What to expect of the peer by its averages, which fade when it is not used. (nginx: `rt >>= idle / (fail_timeout + 1)`.)
     pub(super) fn expectation(&self, measure: Measure, fail_timeout: Duration, now: Timestamp) -> Expectation {
         let (millis, micros) = self.of(measure).load();
-        let idle = self.last_picked().map_or(Duration::ZERO, |last| now.since(last));
-        let fade = if idle > fail_timeout { (idle.as_secs() / (fail_timeout.as_secs() + 1)).min(31) as u32 } else { 0 };
+        // A pick asks this of many peers, so what is nearly always enough costs a comparison only.
+        let last = self.last_picked.load(Relaxed);
+        let rested = last != 0 && u128::from(now.as_micros().saturating_sub(last)) > fail_timeout.as_micros();
+        let seconds = || now.since(Timestamp::micros(last)).as_secs();
+        let fade = if rested { (seconds() / (fail_timeout.as_secs() + 1)).min(31) as u32 } else { 0 };
         Expectation { millis: u64::from(millis >> fade), micros: u64::from(micros >> fade) }
     }
 

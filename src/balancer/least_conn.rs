@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use super::alone::Alone;
 use super::levels::{Level, Levels};
 use super::round_robin::RoundRobin;
 use super::smooth::{Smooth, scaled};
@@ -26,10 +27,12 @@ impl LeastConn {
     }
 
     fn compare_all(&self, peers: &dyn Candidates) -> Option<usize> {
-        least(&self.turns, self.weights.len(), peers, |peer| Load {
+        let eligible = (0..self.weights.len()).filter(|peer| peers.eligible(*peer));
+        let load = |peer| Load {
             cost: u64::from(peers.in_flight(peer)),
             weight: scaled(self.weights[peer], peers.ramp(peer)),
-        })
+        };
+        least(&self.turns, eligible.map(|peer| (peer, load(peer))))
     }
 }
 
@@ -65,7 +68,7 @@ struct Index {
     levels: Levels,
     rotation: RoundRobin,
     /// After whom it goes on when the least busy are few.
-    search_from: AtomicUsize,
+    search_from: Alone<AtomicUsize>,
 }
 
 /// How many turns may go to peers that are busier, before the index is asked.
@@ -86,7 +89,7 @@ impl Index {
             levels.set_present(peer, true);
             levels.update(peer, || Some(0));
         }
-        Index { levels, rotation: RoundRobin::new(members), search_from: AtomicUsize::new(0) }
+        Index { levels, rotation: RoundRobin::new(members), search_from: Alone::default() }
     }
 
     fn pick(&self, peers: &dyn Candidates) -> Option<usize> {
@@ -127,8 +130,11 @@ impl Index {
     fn availability_changed(&self, peers: &dyn Candidates) {
         self.rotation.availability_changed(peers);
         for peer in 0..peers.count() {
-            self.levels.set_present(peer, peers.eligible(peer));
-            self.levels.update(peer, || Some(self.level(peer, peers)));
+            if self.levels.set_present(peer, peers.eligible(peer)) {
+                self.levels.update(peer, || Some(self.level(peer, peers)));
+            } else {
+                self.look_at(peer, peers);
+            }
         }
     }
 
@@ -154,34 +160,28 @@ impl Load {
     }
 }
 
-/// The eligible peer with the least load; if several are level, one step of weighted turns among them decides.
-pub(super) fn least(
-    turns: &Smooth,
-    count: usize,
-    peers: &dyn Candidates,
-    load: impl Fn(usize) -> Load,
-) -> Option<usize> {
-    let mut best: Option<(usize, Load)> = None;
-    let mut level = false;
-    for peer in (0..count).filter(|peer| peers.eligible(*peer)) {
-        let seen = load(peer);
-        match best.map(|(_, best)| seen.compare(best)) {
-            None | Some(std::cmp::Ordering::Less) => {
-                best = Some((peer, seen));
-                level = false;
-            }
-            Some(std::cmp::Ordering::Equal) => level = true,
-            Some(std::cmp::Ordering::Greater) => {}
+/// The peer with the least load; if several are level, one step of weighted turns among them (the first
+/// [`COMPARE_ALL`]) decides.
+pub(super) fn least(turns: &Smooth, peers: impl Iterator<Item = (usize, Load)>) -> Option<usize> {
+    let mut level = [0; COMPARE_ALL];
+    let mut count = 0;
+    let mut lowest = Load { cost: u64::MAX, weight: 1 };
+    let mut lowest_weights = [0; COMPARE_ALL];
+    for (peer, load) in peers {
+        let order = load.compare(lowest);
+        if order.is_lt() {
+            lowest = load;
+            count = 0;
+        }
+        if order.is_le() && count < COMPARE_ALL {
+            (level[count], lowest_weights[count]) = (peer, load.weight);
+            count += 1;
         }
     }
-    let (first, lowest) = best?;
-    if !level {
-        return Some(first);
+    match count {
+        0 | 1 => level[..count].first().copied(),
+        _ => turns.step(level.into_iter().zip(lowest_weights).take(count)),
     }
-    let level = (first..count).filter(|peer| peers.eligible(*peer)).map(|peer| (peer, load(peer)));
-    let level = level.filter(|(_, load)| load.compare(lowest).is_eq()).map(|(peer, load)| (peer, load.weight));
-    // Meanwhile other workers may have given work to all of them.
-    turns.step(level).or(Some(first))
 }
 
 #[cfg(test)]

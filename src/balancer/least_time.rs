@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::alone::Alone;
 use super::latency::{Expectation, bucket};
 use super::least_conn::{Load, least};
 use super::sample::{self, Sample};
@@ -26,12 +27,19 @@ pub(super) struct LeastTime {
     measure: Measure,
     inflight: bool,
     members: Box<[Seen]>,
-    picks: AtomicU64,
+    picks: Alone<AtomicU64>,
     /// When the first was, in µs.
     first_pick: AtomicU64,
     turns: Smooth,
     /// Only for very many.
     sample: Option<Sample>,
+}
+
+/// How fast a peer seems to a pick.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seeming {
+    peer: usize,
+    expected: Expectation,
 }
 
 /// What is remembered of a peer between picks.
@@ -57,91 +65,89 @@ impl LeastTime {
             measure,
             inflight,
             members: members.iter().map(seen).collect(),
-            picks: AtomicU64::new(0),
+            picks: Alone::default(),
             first_pick: AtomicU64::new(u64::MAX),
             turns: Smooth::new(members.len()),
             sample: (members.len() > COMPARE_ALL).then(|| Sample::new(members.len())),
         }
     }
 
-    /// What the averages say. Asked anew wherever it is needed: a list of them would have to be allocated.
+    /// What the averages say.
     fn expectation(&self, peer: usize, peers: &dyn Candidates) -> Expectation {
         peers.latency(peer).expectation(self.measure, self.members[peer].fail_timeout, peers.now())
     }
 
-    /// The best of all.
+    /// The best of all, or, if only that is left, of the first eligible ones.
     fn of_all(&self, peers: &dyn Candidates) -> Option<usize> {
-        let count = self.members.len();
-        let eligible = (0..count).filter(|peer| peers.eligible(*peer));
-        let fastest = eligible.clone().map(|peer| self.consider(peer, peers)).min_by_key(|expected| expected.micros)?;
-        self.to_look_at(eligible, fastest, peers).or_else(|| {
-            least(&self.turns, count, peers, |peer| self.load(peer, self.expectation(peer, peers), fastest, peers))
-        })
+        let mut seen = [Seeming::default(); COMPARE_ALL];
+        let mut count = 0;
+        for peer in (0..self.members.len()).filter(|peer| peers.eligible(*peer)).take(COMPARE_ALL) {
+            seen[count] = self.consider(peer, peers);
+            count += 1;
+        }
+        let seen = &seen[..count];
+        let fastest = seen.iter().map(|seeming| seeming.expected).min_by_key(|expected| expected.micros)?;
+        let loads = seen.iter().map(|seeming| (seeming.peer, self.load(*seeming, fastest, peers)));
+        self.to_look_at(seen, fastest, peers).or_else(|| least(&self.turns, loads))
     }
 
     /// The best of a sample, or `None` if nobody in it is eligible.
     fn of_sample(&self, sample: &Sample, peers: &dyn Candidates) -> Option<usize> {
-        let mut drawn = [(0, Expectation::default()); sample::SIZE];
+        let mut seen = [Seeming::default(); sample::SIZE];
         let mut count = 0;
-        let mut newcomer: Option<(usize, Expectation)> = None;
+        let mut newcomer: Option<Seeming> = None;
         sample.draw(|peer, listed| {
             if peers.eligible(peer) {
-                let expected = self.consider(peer, peers);
-                drawn[count] = (peer, expected);
+                let seeming = self.consider(peer, peers);
+                seen[count] = seeming;
                 count += 1;
-                if !listed && newcomer.is_none_or(|(_, fastest)| expected.micros < fastest.micros) {
-                    newcomer = Some((peer, expected));
+                if !listed && newcomer.is_none_or(|fastest| seeming.expected.micros < fastest.expected.micros) {
+                    newcomer = Some(seeming);
                 }
             }
         });
-        let drawn = &drawn[..count];
-        let fastest = drawn.iter().map(|(_, expected)| *expected).min_by_key(|expected| expected.micros)?;
+        let seen = &seen[..count];
+        let fastest = seen.iter().map(|seeming| seeming.expected).min_by_key(|expected| expected.micros)?;
         let pick = self.picks.load(Relaxed);
-        if let Some((newcomer, expected)) = newcomer {
-            sample.met(newcomer, pick, |occupant| expected.micros < self.expectation(occupant, peers).micros);
+        if let Some(Seeming { peer, expected }) = newcomer {
+            sample.met(peer, pick, |occupant| expected.micros < self.expectation(occupant, peers).micros);
         }
         let rested = |peer: usize| {
             let Seen { weight, last_pick, .. } = &self.members[peer];
             u128::from(pick.saturating_sub(last_pick.load(Relaxed))) * u128::from(*weight)
         };
-        let best = || {
-            let loads = drawn.iter().map(|(peer, expected)| (*peer, self.load(*peer, *expected, fastest, peers)));
-            loads.min_by(|(a, load), (b, other)| load.compare(*other).then_with(|| rested(*b).cmp(&rested(*a))))
-        };
-        self.to_look_at(drawn.iter().map(|(peer, _)| *peer), fastest, peers).or_else(|| best().map(|(peer, _)| peer))
+        let loads = seen.iter().map(|seeming| (seeming.peer, self.load(*seeming, fastest, peers)));
+        let best =
+            || loads.min_by(|(a, load), (b, other)| load.compare(*other).then_with(|| rested(*b).cmp(&rested(*a))));
+        self.to_look_at(seen, fastest, peers).or_else(|| best().map(|(peer, _)| peer))
     }
 
-    fn consider(&self, peer: usize, peers: &dyn Candidates) -> Expectation {
+    fn consider(&self, peer: usize, peers: &dyn Candidates) -> Seeming {
         if self.inflight {
             peers.latency(peer).observe_unfinished(self.measure, peers.now());
         }
-        self.expectation(peer, peers)
+        Seeming { peer, expected: self.expectation(peer, peers) }
     }
 
     /// Of these eligible peers an idle one whose averages are too old to go by, if it is its turn to be looked at.
-    fn to_look_at(
-        &self,
-        eligible: impl Iterator<Item = usize>,
-        fastest: Expectation,
-        peers: &dyn Candidates,
-    ) -> Option<usize> {
+    fn to_look_at(&self, eligible: &[Seeming], fastest: Expectation, peers: &dyn Candidates) -> Option<usize> {
         let count = self.members.len() as u64;
         let pick = self.picks.load(Relaxed);
         let patience = count * if pick < count * NEW { PICKS_BETWEEN_LOOKS_WHEN_NEW } else { PICKS_BETWEEN_LOOKS };
         let first_pick = Timestamp::micros(self.first_pick.load(Relaxed));
-        let due = |peer: &usize| {
-            let latency = peers.latency(*peer);
-            if latency.waiting() > 0 {
-                return false;
-            }
-            let seen = &self.members[*peer];
+        let now = peers.now();
+        let due = |seeming: &&Seeming| {
+            let latency = peers.latency(seeming.peer);
+            let seen = &self.members[seeming.peer];
             let last = latency.last_picked().unwrap_or(first_pick);
-            let idle = peers.now().since(last.max(Timestamp::micros(seen.last_look.load(Relaxed))));
+            let idle = now.as_micros().saturating_sub(last.as_micros().max(seen.last_look.load(Relaxed)));
             let passed_over = pick.saturating_sub(seen.last_pick.load(Relaxed));
-            idle >= seen.fail_timeout
-                || passed_over > patience && self.expectation(*peer, peers).micros <= fastest.micros + CHEAP_LOOK
+            let old = u128::from(idle) >= seen.fail_timeout.as_micros()
+                || passed_over > patience && seeming.expected.micros <= fastest.micros + CHEAP_LOOK;
+            old && latency.waiting() == 0
         };
-        let peer = eligible.filter(due).min_by_key(|peer| peers.latency(*peer).last_picked())?;
+        let due = eligible.iter().filter(due).map(|seeming| seeming.peer);
+        let peer = due.min_by_key(|peer| peers.latency(*peer).last_picked())?;
         self.claim_look(peer, peers).then_some(peer)
     }
 
@@ -157,7 +163,8 @@ impl LeastTime {
         claimed
     }
 
-    fn load(&self, peer: usize, expected: Expectation, fastest: Expectation, peers: &dyn Candidates) -> Load {
+    fn load(&self, seeming: Seeming, fastest: Expectation, peers: &dyn Candidates) -> Load {
+        let Seeming { peer, expected } = seeming;
         let level = expected.micros <= fastest.micros + (fastest.micros / 4).max(NEARLY);
         let mut millis = if level { fastest.millis } else { expected.millis };
         if self.inflight {

@@ -53,9 +53,9 @@ impl Levels {
         step(if share == whole { count } else { count * whole / share })
     }
 
-    /// Who takes part from now on.
-    pub(super) fn set_present(&self, peer: usize, present: bool) {
-        self.places[peer].present.store(present, SeqCst);
+    /// Whether a peer takes part from now on. `true`: that is news, and it must be [`update`](Levels::update)d.
+    pub(super) fn set_present(&self, peer: usize, present: bool) -> bool {
+        self.places[peer].present.swap(present, SeqCst) != present
     }
 
     /// Puts a peer where it belongs: at the level that `level` reads, or nowhere if that is `None` or it does not take

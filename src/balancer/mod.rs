@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 pub use crate::share::FULL;
 
+mod alone;
 mod bits;
 mod cycle;
 mod hash;

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::alone::Alone;
 use super::latency::{Measure, bucket};
 use super::least_conn::Load;
 use super::round_robin::RoundRobin;
@@ -17,7 +18,7 @@ pub(super) struct Random {
     weights: Box<[u32]>,
     fail_timeouts: Box<[Duration]>,
     two: Option<Two>,
-    draws: Draws,
+    source: Source,
     otherwise: RoundRobin,
 }
 
@@ -28,35 +29,40 @@ impl Random {
             weights: members.iter().map(|member| member.weight).collect(),
             fail_timeouts: members.iter().map(|member| member.fail_timeout).collect(),
             two,
-            draws: Draws::new(seed),
+            source: Source(Alone(AtomicU64::new(seed))),
             otherwise: RoundRobin::new(members),
         }
     }
 
-    fn draw(&self) -> usize {
-        self.shares.owner(self.draws.below(self.shares.total()))
+    fn draw(&self, draws: &mut Draws) -> usize {
+        self.shares.owner(draws.below(self.shares.total()))
     }
 
     /// A peer that ramps up turns down some of its draws.
-    fn accepts(&self, peer: usize, peers: &dyn Candidates) -> bool {
+    fn accepts(&self, peer: usize, peers: &dyn Candidates, draws: &mut Draws) -> bool {
         peers.eligible(peer) && {
             let ramp = peers.ramp(peer);
-            ramp >= FULL || self.draws.below(u64::from(FULL)) < u64::from(ramp)
+            ramp >= FULL || draws.below(u64::from(FULL)) < u64::from(ramp)
         }
     }
 
     fn one(&self, peers: &dyn Candidates) -> Option<usize> {
-        (0..=MAX_REJECTIONS).map(|_| self.draw()).find(|peer| self.accepts(*peer, peers))
+        let mut draws = self.source.draws();
+        (0..=MAX_REJECTIONS).find_map(|_| {
+            let drawn = self.draw(&mut draws);
+            self.accepts(drawn, peers, &mut draws).then_some(drawn)
+        })
     }
 
     /// The better of two different peers; if they are level, the second.
     fn two(&self, by: Two, peers: &dyn Candidates) -> Option<usize> {
+        let mut draws = self.source.draws();
         let mut first = None;
         let mut rejections = 0;
         while rejections <= MAX_REJECTIONS {
-            let drawn = self.draw();
+            let drawn = self.draw(&mut draws);
             match first {
-                _ if first == Some(drawn) || !self.accepts(drawn, peers) => rejections += 1,
+                _ if first == Some(drawn) || !self.accepts(drawn, peers, &mut draws) => rejections += 1,
                 None => first = Some(drawn),
                 Some(first) => {
                     let first_is_better = self.load(by, first, peers).compare(self.load(by, drawn, peers)).is_lt();
@@ -96,27 +102,37 @@ impl Balancer for Random {
     }
 }
 
-/// Random numbers for all workers without a lock: splitmix64 over a shared counter.
+/// Random numbers for all workers without a lock: splitmix64 over a shared counter, once a pick.
 #[derive(Debug)]
-struct Draws(AtomicU64);
+struct Source(Alone<AtomicU64>);
+
+/// The numbers of one pick: splitmix64 from there on.
+struct Draws(u64);
+
+const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
+
+impl Source {
+    fn draws(&self) -> Draws {
+        Draws(mixed(self.0.fetch_add(GOLDEN_GAMMA, Relaxed)))
+    }
+}
 
 impl Draws {
-    fn new(seed: u64) -> Draws {
-        Draws(AtomicU64::new(seed))
-    }
-
     /// Uniform below `limit`, which must not be zero: the upper half of a product, whose bias is under `limit`/2^64.
-    fn below(&self, limit: u64) -> u64 {
+    fn below(&mut self, limit: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(limit)) >> 64) as u64
     }
 
-    fn next(&self) -> u64 {
-        const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
-        let mut mixed = self.0.fetch_add(GOLDEN_GAMMA, Relaxed).wrapping_add(GOLDEN_GAMMA);
-        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(GOLDEN_GAMMA);
+        mixed(self.0)
     }
+}
+
+fn mixed(mut number: u64) -> u64 {
+    number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ number >> 31
 }
 
 #[cfg(test)]
@@ -129,29 +145,38 @@ mod tests {
     const LEAST_CONN: Method = Method::Random { two: Some(Two::LeastConn) };
     const LEAST_TIME: Method = Method::Random { two: Some(Two::LeastTime(Measure::Header)) };
 
-    /// What the generator of `Tier::build` draws, by name.
-    fn drawn(weights: &[u32], count: usize) -> String {
+    /// What the generator of `Tier::build` draws for each of so many picks, by name.
+    fn drawn(weights: &[u32], picks: usize) -> Vec<String> {
         let balancer = Random::new(&Tier::weights(weights).members(), None, 1);
-        (0..count).map(|_| name(Some(balancer.draw()))).collect()
+        let pick = |_| {
+            let mut draws = balancer.source.draws();
+            (0..40).map(|_| name(Some(balancer.draw(&mut draws)))).collect()
+        };
+        (0..picks).map(pick).collect()
+    }
+
+    /// The first of each.
+    fn first(drawn: impl IntoIterator<Item = String>) -> String {
+        drawn.into_iter().filter_map(|draws| draws.chars().next()).collect()
     }
 
     #[test]
     fn draws_are_splitmix64() {
-        let draws = Draws::new(1_234_567);
+        let mut draws = Draws(1_234_567);
         assert_eq!([draws.next(), draws.next()], [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]);
     }
 
     #[test]
-    fn a_pick_is_a_draw() {
+    fn a_pick_is_its_first_draw() {
         let tier = Tier::weights(&[1, 2, 3]);
-        assert_eq!(tier.picks(&*tier.build(ONE), 20), drawn(&[1, 2, 3], 20));
+        assert_eq!(tier.picks(&*tier.build(ONE), 20), first(drawn(&[1, 2, 3], 20)));
     }
 
     #[test]
     fn an_ineligible_draw_is_drawn_again() {
         let tier = Tier::weights(&[1, 1, 1]).only("ac");
-        let kept: String = drawn(&[1, 1, 1], 60).replace('b', "");
-        assert_eq!(tier.picks(&*tier.build(ONE), 30), kept[..30]);
+        let kept = drawn(&[1, 1, 1], 30).into_iter().map(|draws| draws.replace('b', ""));
+        assert_eq!(tier.picks(&*tier.build(ONE), 30), first(kept));
     }
 
     #[test]
@@ -164,7 +189,7 @@ mod tests {
 
     #[test]
     fn of_two_that_are_level_the_second_draw_wins() {
-        let draws: Vec<char> = drawn(&[1, 1, 1], 40).chars().collect();
+        let draws: Vec<char> = drawn(&[1, 1, 1], 1)[0].chars().collect();
         let second = (1..40).find(|i| draws[*i] != draws[0]).expect("40 draws of three differ");
         let tier = Tier::weights(&[1, 1, 1]);
         assert_eq!(tier.picks(&*tier.build(LEAST_CONN), 1), draws[second].to_string());

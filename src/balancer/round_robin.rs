@@ -24,6 +24,10 @@ pub(super) struct RoundRobin {
 }
 
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one of it at a time, and a box would be one more step for every pick"
+)]
 enum Order {
     Cycle(Cycle),
     /// For weights whose cycle would be too long.

@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 
 use arc_swap::ArcSwap;
 
+use super::alone::Alone;
+
 /// How many peers a pick looks at: those that come next in a shuffled order, and the short list.
 pub(super) const SIZE: usize = NEXT + SHORT_LIST;
 const NEXT: usize = 24;
@@ -16,7 +18,7 @@ const NOBODY: u32 = u32::MAX;
 #[derive(Debug)]
 pub(super) struct Sample {
     order: ArcSwap<Box<[u32]>>,
-    at: AtomicUsize,
+    at: Alone<AtomicUsize>,
     short_list: [AtomicU32; SHORT_LIST],
 }
 
@@ -24,7 +26,7 @@ impl Sample {
     pub(super) fn new(count: usize) -> Sample {
         Sample {
             order: ArcSwap::from_pointee(shuffled((0..count).collect())),
-            at: AtomicUsize::new(0),
+            at: Alone::default(),
             short_list: std::array::from_fn(|_| AtomicU32::new(NOBODY)),
         }
     }

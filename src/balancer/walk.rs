@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use arc_swap::ArcSwap;
 
+use super::alone::Alone;
 use super::cycle::Turns;
 
 /// Where a walk is, in words that mean something in another cycle, too.
@@ -33,7 +34,7 @@ pub(super) struct Cycle {
     /// Where it was before the first turn of this walk.
     origin: Place,
     start: u64,
-    cursor: AtomicU64,
+    cursor: Alone<AtomicU64>,
 }
 
 impl Cycle {
@@ -52,7 +53,7 @@ impl Cycle {
                 }
             }
         });
-        Cycle { turns, origin, start: start as u64, cursor: AtomicU64::new(start as u64) }
+        Cycle { turns, origin, start: start as u64, cursor: Alone(AtomicU64::new(start as u64)) }
     }
 
     pub(super) fn len(&self) -> usize {

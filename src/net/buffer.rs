@@ -73,8 +73,7 @@ impl Buffer {
     /// # Errors
     /// Those of the stream, and `StorageFull` if there is no room: never is that taken for the end of the stream.
     pub fn poll_fill(&mut self, stream: &mut Stream, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<usize>> {
-        self.make_room(limit);
-        if self.end == self.storage.len() {
+        if !self.make_room(limit) {
             return Poll::Ready(Err(io::ErrorKind::StorageFull.into()));
         }
         let n = ready!(stream.poll_read(cx, &mut self.storage[self.end..]))?;
@@ -82,7 +81,8 @@ impl Buffer {
         Poll::Ready(Ok(n))
     }
 
-    fn make_room(&mut self, limit: usize) {
+    /// False: there is none to be had.
+    fn make_room(&mut self, limit: usize) -> bool {
         let limit = limit.max(SMALL);
         if self.storage.is_empty() {
             self.storage = vec![0; SMALL];
@@ -97,6 +97,7 @@ impl Buffer {
                 self.storage.resize(grown, 0);
             }
         }
+        self.end < self.storage.len()
     }
 
     /// The largest a streaming buffer gets, in bytes: what a connection's memory is bounded by.
@@ -140,10 +141,11 @@ mod tests {
     #[test]
     fn a_full_buffer_grows_to_its_limit_and_no_further() {
         let mut buffer = with(&vec![b'x'; SMALL]);
-        buffer.make_room(SMALL + 10);
+        assert!(buffer.make_room(SMALL + 10));
         assert_eq!(buffer.storage.len(), SMALL + 10);
         buffer.end = buffer.storage.len();
-        buffer.make_room(SMALL + 10);
+        // Read into no room at all, a stream would seem to be at its end.
+        assert!(!buffer.make_room(SMALL + 10));
         assert_eq!(buffer.storage.len(), SMALL + 10);
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Stream;
 use crate::clock::Timestamp;
-use crate::id::PeerId;
+use crate::id::{BuildIdHasher, PeerId};
 
 /// How long a lesson about a peer's idle time holds: it may have been a restart.
 const LESSON_HOLDS: Duration = Duration::from_secs(300);
@@ -55,7 +55,7 @@ struct Pool {
 /// The pools of one worker.
 #[derive(Debug, Default)]
 pub struct Pools {
-    by_peer: HashMap<PeerId, Pool>,
+    by_peer: HashMap<PeerId, Pool, BuildIdHasher>,
 }
 
 impl Pools {

@@ -14,7 +14,7 @@ use socket2::{SockAddr, SockRef, Socket};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::model::ClientLimits;
 use crate::id::{GroupId, PeerId};
 use crate::mailbox::{Command, Notice};
@@ -28,6 +28,7 @@ use super::http::{Spare, connection};
 pub struct Worker {
     /// The clock.
     pub clock: Clock,
+    now: Cell<Timestamp>,
     /// Idle connections to peers.
     pub pools: RefCell<Pools>,
     /// Where finished requests are told.
@@ -112,6 +113,7 @@ impl Worker {
     ) -> Rc<Worker> {
         Rc::new(Worker {
             clock: Clock::process(),
+            now: Cell::new(Clock::process().now()),
             pools: RefCell::default(),
             log,
             spare: RefCell::default(),
@@ -122,6 +124,18 @@ impl Worker {
             serials,
             notices,
         })
+    }
+
+    /// When the present turn of a connection's task began. A turn takes microseconds, and asking the clock at each step
+    /// of it would cost more than some of the steps.
+    pub fn now(&self) -> Timestamp {
+        self.now.get()
+    }
+
+    /// A connection's task is polled: its waker is remembered, and it is now.
+    pub fn begin_turn(&self, slot: &Slot, waker: &Waker) {
+        self.now.set(self.clock.now());
+        slot.register(waker);
     }
 
     /// Looks at the present snapshot.
@@ -293,14 +307,4 @@ fn is_momentary(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
     )
-}
-
-/// Polls `work` while keeping the slot's waker current: what every connection task is wrapped in.
-pub async fn reachable<F: Future>(slot: Rc<Slot>, work: F) -> F::Output {
-    let mut work = std::pin::pin!(work);
-    poll_fn(|cx| {
-        slot.register(cx.waker());
-        work.as_mut().poll(cx)
-    })
-    .await
 }

@@ -1,12 +1,14 @@
 //! What happens to whom when weir is told to end?
 
 use std::io::Write;
+use std::net::TcpStream;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::rig::{App, Site, ok};
+use crate::rig::{App, Site, Wire, eventually, ok};
 
 #[test]
 fn whoever_had_connected_before_the_end_began_is_served() {
@@ -64,4 +66,36 @@ fn half_a_head_does_not_hold_the_end_up() {
     assert_eq!(weir.exit_code(), Some(0));
     assert!(begun.elapsed().as_secs() < 15, "shutdown_timeout is 30s: {:?}", begun.elapsed());
     let _ = client.stream.write(b"T");
+}
+
+#[test]
+fn the_connections_of_a_removed_listener_end_after_their_requests() {
+    let (go, gate) = channel::<()>();
+    let gate = Arc::new(Mutex::new(gate));
+    let app = App::start(move |mut wire| {
+        while let Some(request) = wire.request() {
+            if request.head.contains("/long") {
+                gate.lock().unwrap().recv().unwrap();
+            }
+            wire.send(&ok("whole"));
+        }
+    });
+    let weir = Site::default().start(&[&app]);
+    let there = "listen = \"127.0.0.1:0\"";
+    weir.edit(there, "listen = [\"127.0.0.1:0\", \"127.0.0.2:0\"]");
+    eventually("it listens there too", || weir.addresses().len() == 2);
+    let other = || Wire::new(TcpStream::connect(weir.addresses()[1]).unwrap());
+    let (mut idle, mut busy) = (other(), other());
+    idle.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_eq!(idle.answer().unwrap().body, "whole");
+    busy.send("GET /long HTTP/1.1\r\nHost: h\r\n\r\n");
+    std::thread::sleep(Duration::from_millis(100));
+    weir.edit("listen = [\"127.0.0.1:0\", \"127.0.0.2:0\"]", there);
+    eventually("it is gone", || weir.says("no longer listening"));
+    assert_eq!(idle.rest().unwrap(), b"", "closed without a word");
+    go.send(()).unwrap();
+    let answer = busy.answer().unwrap();
+    assert_eq!(answer.body, "whole");
+    assert!(answer.head.contains("Connection: close"), "{}", answer.head);
+    assert_eq!(weir.get("/").body, "whole");
 }

@@ -45,7 +45,7 @@ pub struct Weir {
     child: Child,
     log: Arc<Mutex<Vec<String>>>,
     pub address: SocketAddr,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Site {
@@ -76,7 +76,7 @@ impl Site {
         std::thread::spawn(move || {
             BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| lines.lock().unwrap().push(line));
         });
-        let mut weir = Weir { child, log, address: ([127, 0, 0, 1], 0).into(), _folder: folder };
+        let mut weir = Weir { child, log, address: ([127, 0, 0, 1], 0).into(), folder };
         eventually("it listens", || {
             let said =
                 weir.log().iter().find_map(|line| line.split_once("listening on http://")?.1.trim().parse().ok());
@@ -91,6 +91,21 @@ impl Site {
 impl Weir {
     pub fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
+    }
+
+    /// Where it has begun to listen, in order.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let said = |line: &String| line.split_once("listening on http://")?.1.trim().parse().ok();
+        self.log().iter().filter_map(said).collect()
+    }
+
+    /// Changes the configuration.
+    pub fn edit(&self, from: &str, to: &str) {
+        let file = self.folder.path().join("upstream.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(file.with_extension("new"), text.replace(from, to)).unwrap();
+        std::fs::rename(file.with_extension("new"), file).unwrap();
     }
 
     pub fn says(&self, words: &str) -> bool {

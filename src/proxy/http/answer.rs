@@ -31,7 +31,7 @@ pub async fn answer(conn: &mut Connection, s: &mut Scratch, story: &mut Story, r
 
 /// Writes what is in `Scratch::to_client`, within `limit`.
 pub async fn write_all(conn: &mut Connection, s: &mut Scratch, limit: Duration) -> Result<(), ClientEnd> {
-    conn.deadline.set(conn.worker.clock.now(), limit);
+    conn.deadline.set(conn.worker.now(), limit);
     let mut at = 0;
     let end = poll_fn(|cx| {
         while at < s.to_client.len() {

@@ -77,7 +77,7 @@ impl Exchange<'_> {
     pub async fn connect(&mut self, address: SocketAddr, may_abandon: bool) -> Result<PeerConn, End> {
         let proxy = self.rules().proxy;
         let Exchange { conn, s, .. } = self;
-        let began = conn.worker.clock.now();
+        let began = conn.worker.now();
         conn.deadline.set(began, proxy.connect_timeout);
         let mut connecting = pin!(Stream::connect(address));
         poll_fn(|cx| {
@@ -171,7 +171,7 @@ impl Exchange<'_> {
                                 if s.response.status() == 101 && !is_agreed(s) {
                                     return Poll::Ready(Err(End::Peer(malformed(&"it switches protocols unasked"))));
                                 }
-                                return Poll::Ready(Ok(Answered { at: worker.clock.now() }));
+                                return Poll::Ready(Ok(Answered { at: worker.now() }));
                             }
                             interims += 1;
                             if interims > MAX_INTERIM {
@@ -235,7 +235,7 @@ impl Exchange<'_> {
             }
             if progress || now_waits != waits {
                 waits = now_waits;
-                deadline.set(worker.clock.now(), waits.limit(rules));
+                deadline.set(worker.now(), waits.limit(rules));
             }
             deadline.poll(cx).map(|()| Err(waits.expired(rules)))
         })

@@ -22,7 +22,7 @@ use crate::topology::{Group, Lease, PeerTransition, Tried};
 /// How a request has gone on at its peers.
 pub enum Reached {
     /// An answer to pass on is in the scratch.
-    Answer(Box<Delivered>),
+    Answer(Delivered),
     /// Nobody gave one.
     Own(Reply),
     /// The client ended it.
@@ -47,7 +47,7 @@ pub struct Delivered {
 
 /// An answer that could be passed on if no better one comes.
 struct Held {
-    delivered: Box<Delivered>,
+    delivered: Delivered,
     response: ResponseHead,
     peer_in: Buffer,
 }
@@ -100,7 +100,7 @@ impl Exchange<'_> {
                     let entry = self.s.attempts.len();
                     self.s.attempts.push(story::attempt(&lease, connected, Answer::Status(status), answered.at));
                     let outcome = outcome::of_status(status, named);
-                    let delivered = Box::new(Delivered { peer, upload, lease: Some(lease), outcome, answered, entry });
+                    let delivered = Delivered { peer, upload, lease: Some(lease), outcome, answered, entry };
                     let cause = Cause::Status(status);
                     if !retry::names(named, cause) {
                         return Reached::Answer(delivered);
@@ -112,20 +112,20 @@ impl Exchange<'_> {
                     course.held = Some(hold(self.s, delivered, &mut course.tried, answered.at));
                 }
                 Err((End::Left, _)) => {
-                    let now = self.conn.worker.clock.now();
+                    let now = self.conn.worker.now();
                     self.s.attempts.push(story::attempt(&lease, connected, Answer::None, now));
                     report(lease.client_left(now));
                     return Reached::Client(ClientEnd::Gone);
                 }
                 Err((End::Client(end), _)) => {
-                    let now = self.conn.worker.clock.now();
+                    let now = self.conn.worker.now();
                     self.s.attempts.push(story::attempt(&lease, connected, Answer::None, now));
                     // Its body was late, cut or wrong: that the peer has not answered yet is no wonder.
                     report(lease.finish(Outcome::Neutral, now));
                     return Reached::Client(end);
                 }
                 Err((End::Peer(trouble), sent)) => {
-                    let now = self.conn.worker.clock.now();
+                    let now = self.conn.worker.now();
                     self.s.attempts.push(story::attempt(&lease, connected, Answer::Failed(trouble.failure), now));
                     if matches!(trouble.failure, Failure::Connect | Failure::ConnectTimeout) {
                         if let Some(at) = course.charged.take() {
@@ -202,7 +202,7 @@ impl Exchange<'_> {
                 }
                 None => {
                     let opened = self.connect(peer.addr, may_abandon).await.map_err(|end| (end, sent))?;
-                    *connected = Some(self.conn.worker.clock.now().since(lease.began()));
+                    *connected = Some(self.conn.worker.now().since(lease.began()));
                     opened
                 }
             };
@@ -230,7 +230,7 @@ impl Exchange<'_> {
 }
 
 /// Puts an answer aside while somebody else is asked: if nobody gives another, it is the last true one.
-fn hold(s: &mut Scratch, mut delivered: Box<Delivered>, tried: &mut Tried, now: Timestamp) -> Held {
+fn hold(s: &mut Scratch, mut delivered: Delivered, tried: &mut Tried, now: Timestamp) -> Held {
     let outcome = std::mem::replace(&mut delivered.outcome, Outcome::Neutral);
     if let Some(lease) = delivered.lease.take() {
         report(lease.give_up(outcome, tried, now));

@@ -73,7 +73,7 @@ pub async fn gather(
     if body.complete {
         return Ok(());
     }
-    conn.deadline.set(conn.worker.clock.now(), limits.body_timeout);
+    conn.deadline.set(conn.worker.now(), limits.body_timeout);
     poll_fn(|cx| {
         loop {
             let decoded = match s.body_in.decode(s.client_in.data()) {
@@ -99,7 +99,7 @@ pub async fn gather(
                 Event::NeedMore => {
                     s.client_in.consume(decoded.consumed);
                     match s.client_in.poll_fill(&mut conn.stream, cx, limits.body_buffer_size) {
-                        Poll::Ready(Ok(1..)) => conn.deadline.set(conn.worker.clock.now(), limits.body_timeout),
+                        Poll::Ready(Ok(1..)) => conn.deadline.set(conn.worker.now(), limits.body_timeout),
                         Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(ClientEnd::Gone)),
                         Poll::Pending => return conn.deadline.poll(cx).map(|()| Err(ClientEnd::TimedOut)),
                     }

@@ -24,7 +24,7 @@ pub enum Unleased {
 impl Exchange<'_> {
     /// A peer for the next attempt, from the present snapshot. Waits where the group's rules say so.
     pub async fn lease(&mut self, tried: &Tried, repeatable: bool) -> Result<(Arc<Group>, Lease), Unleased> {
-        let now = self.conn.worker.clock.now();
+        let now = self.conn.worker.now();
         let Some(group) = self.conn.worker.group(self.route.group) else {
             return Err(Unleased::Nobody(Nobody::no_group()));
         };
@@ -38,7 +38,7 @@ impl Exchange<'_> {
             Err(Refused::Wait(_)) => {
                 drop(group);
                 let leased = self.wait(&ask).await;
-                let waited = self.conn.worker.clock.now().since(now);
+                let waited = self.conn.worker.now().since(now);
                 *self.story.queue_time.get_or_insert_default() += waited;
                 leased
             }

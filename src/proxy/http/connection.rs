@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -13,7 +14,7 @@ use crate::clock::Timestamp;
 use crate::config::model::ClientLimits;
 use crate::http1::{self, Progress, Reject, RequestHead};
 use crate::net::{Buffer, Deadline, Stream};
-use crate::proxy::worker::{Seat, Worker, reachable};
+use crate::proxy::worker::{Seat, Worker};
 use crate::topology::VirtualHosts;
 
 /// How long a client whose connection ends may pause in its sending before the connection is closed under it (nginx:
@@ -84,21 +85,28 @@ pub async fn serve(seat: Seat, stream: Stream, remote: SocketAddr, listener: Soc
     };
     let deadline = Deadline::new(worker.clock);
     let keepalive_timeout = worker.client_limits(listener).keepalive_timeout;
-    let connection = Connection { worker, seat, stream, deadline, client, requests: 0, keepalive_timeout };
-    reachable(slot, connection.run()).await;
+    let mut connection =
+        Connection { worker: Rc::clone(&worker), seat, stream, deadline, client, requests: 0, keepalive_timeout };
+    // By reference and in place: an `async fn` keeps what it is given twice, and most connections are idle.
+    let mut life = pin!(connection.run());
+    poll_fn(|cx| {
+        worker.begin_turn(&slot, cx.waker());
+        life.as_mut().poll(cx)
+    })
+    .await;
 }
 
 impl Connection {
-    async fn run(mut self) {
+    async fn run(&mut self) {
         while self.readable().await {
             let mut scratch = self.worker.spare.borrow_mut().take();
             // Boxed, so that an idle connection's task is small.
             let after = Box::pin(self.busy(&mut scratch)).await;
             match after {
-                After::Linger => self.linger(&mut scratch.client_in).await,
+                After::Linger => Box::pin(self.linger(&mut scratch.client_in)).await,
                 // Closing with bytes unread would be a reset, which may destroy the answer.
                 After::Close if !scratch.client_in.is_empty() || !self.stream.looks_quiet() => {
-                    self.linger(&mut scratch.client_in).await;
+                    Box::pin(self.linger(&mut scratch.client_in)).await;
                 }
                 After::Reset => self.stream.reset_on_close(),
                 After::KeepAlive | After::Close => {}
@@ -112,7 +120,7 @@ impl Connection {
 
     /// Waits for the first byte of a request. False: nobody will send one.
     async fn readable(&mut self) -> bool {
-        let now = self.worker.clock.now();
+        let now = self.worker.now();
         let first = self.requests == 0;
         let limit = if first { self.default_limits().header_timeout } else { self.keepalive_timeout };
         self.deadline.set(now, limit);
@@ -164,7 +172,7 @@ impl Connection {
             loop {
                 if !scratch.client_in.is_empty() {
                     let began = *began.get_or_insert_with(|| {
-                        let now = worker.clock.now();
+                        let now = worker.now();
                         deadline.set(now, limits.header_timeout);
                         now
                     });
@@ -185,7 +193,7 @@ impl Connection {
                         None => return Poll::Ready(Head::Nothing),
                         Some(began) => {
                             if worker.is_draining() {
-                                deadline.tighten(worker.clock.now(), LAST_CALL);
+                                deadline.tighten(worker.now(), LAST_CALL);
                             }
                             return deadline.poll(cx).map(|()| Head::TimedOut { began });
                         }
@@ -217,7 +225,7 @@ impl Connection {
     async fn linger(&mut self, buffer: &mut Buffer) {
         self.stream.shutdown_write();
         let Connection { stream, deadline, worker, .. } = self;
-        let began = worker.clock.now();
+        let began = worker.now();
         deadline.set(began, LINGER);
         poll_fn(|cx| {
             loop {
@@ -233,7 +241,7 @@ impl Connection {
                     }
                 }
                 // Asked here as well: of a client that never pauses the timer would not be heard.
-                let now = worker.clock.now();
+                let now = worker.now();
                 if now.since(began) >= LINGER_IN_ALL || (worker.is_draining() && now.since(began) >= LAST_CALL) {
                     return Poll::Ready(());
                 }
@@ -256,4 +264,21 @@ enum Head {
     TimedOut { began: Timestamp },
     /// It is not a request.
     Bad { reject: Reject, began: Timestamp },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A size that a future has, without making one.
+    fn size_of_future<A, F: Future>(_: impl FnOnce(A) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_connection_is_a_small_task() {
+        let task = size_of_future(|(seat, stream, remote, listener)| serve(seat, stream, remote, listener));
+        println!("{task} of {}", size_of::<Connection>());
+        assert!(task <= 640, "{task} bytes");
+    }
 }

@@ -36,7 +36,7 @@ impl Exchange<'_> {
         }
         let mut relay = Relay::new(delivery);
         let streamed = relay.stream(self.conn, self.s, &mut d.peer, &mut d.upload, &mut self.body, rules).await;
-        let now = self.conn.worker.clock.now();
+        let now = self.conn.worker.now();
         if let Some(attempt) = self.s.attempts.get_mut(d.entry) {
             attempt.response_time += now.since(d.answered.at);
         }

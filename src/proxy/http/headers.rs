@@ -57,15 +57,10 @@ pub fn write_request(out: &mut Vec<u8>, request: &Outbound<'_>) {
     } else if request.close {
         encode::field(out, b"Connection", b"close");
     }
-    for field in request.head.fields() {
-        if field.is_hop_by_hop() || field.is_unusual() || is_made_anew(field.known) {
-            continue;
-        }
-        if !request.set.is_empty() && is_set(field.name) {
-            continue;
-        }
-        encode::field(out, field.name, field.value);
-    }
+    request.head.copy_lines(out, |field| {
+        let passes = !field.is_hop_by_hop() && !field.is_unusual() && !is_made_anew(field.known);
+        passes && (request.set.is_empty() || !is_set(field.name))
+    });
     encode::end_of_head(out);
 }
 
@@ -168,13 +163,11 @@ pub fn write_response(out: &mut Vec<u8>, answer: &Inbound<'_>) {
     // Without a body (HEAD, 304) the length that the backend announces is information, not framing; with 204 it is
     // forbidden (RFC 9110 §8.6).
     let keeps_length = answer.delivery == Delivery::Empty && head.status() != 204;
-    for field in head.fields() {
+    head.copy_lines(out, |field| {
         let framing = field.known == Known::ContentLength && !keeps_length;
         let hidden = answer.hide.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()));
-        if !field.is_hop_by_hop() && !framing && !hidden {
-            encode::field(out, field.name, field.value);
-        }
-    }
+        !field.is_hop_by_hop() && !framing && !hidden
+    });
     for (name, template) in answer.add {
         templated(out, name, template, answer.scope);
     }
@@ -210,39 +203,100 @@ fn templated(out: &mut Vec<u8>, name: &str, template: &Template, scope: &Scope<'
 /// Writes an interim answer (1xx) for the client.
 pub fn write_interim(out: &mut Vec<u8>, head: &ResponseHead) {
     encode::status_line(out, Version::Http11, head.status(), head.reason());
-    for field in head.fields() {
-        if !field.is_hop_by_hop() && field.known != Known::ContentLength {
-            encode::field(out, field.name, field.value);
-        }
-    }
+    head.copy_lines(out, |field| !field.is_hop_by_hop() && field.known != Known::ContentLength);
     encode::end_of_head(out);
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::connection::Client;
+    use super::super::variables::RequestId;
     use super::*;
+    use crate::config::template::Use;
     use crate::http1::Limits;
 
-    fn upgrade_of(fields: &[(&str, &str)]) -> Option<String> {
+    type Lines<'a> = &'a [(&'a [u8], &'a [u8])];
+
+    fn request(fields: Lines<'_>) -> RequestHead {
         let mut head = RequestHead::new();
-        let all = [("Host", "a")].iter().chain(fields).map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-        head.compose(b"GET", b"/", all, &Limits::default()).expect("it is a request");
-        upgrade(&head).map(|protocol| String::from_utf8_lossy(protocol).into_owned())
+        head.compose(b"GET", b"/", fields.iter().copied(), &Limits::default()).unwrap();
+        head
+    }
+
+    /// The lines of an answer to HTTP/1.1, without its first.
+    fn passed_on(status: u16, fields: Lines<'_>, delivery: Delivery, keep_alive: bool) -> String {
+        let mut head = ResponseHead::new();
+        head.compose(status, b"", fields.iter().copied(), &Limits::default()).unwrap();
+        let address = "192.0.2.7:4711".parse().unwrap();
+        let client = Client { remote: address, local: address, listener: address, serial: 1, hosts: None };
+        let asked = request(&[(b"Host", b"a")]);
+        let scope = Scope {
+            head: &asked,
+            client: &client,
+            address,
+            path: b"/",
+            server_name: "",
+            proxy_host: "",
+            request_id: &RequestId::default(),
+        };
+        let template = |text| Template::parse(text, Use::Request).unwrap();
+        let mut out = Vec::new();
+        write_response(
+            &mut out,
+            &Inbound {
+                head: &head,
+                delivery,
+                client: Version::Http11,
+                keep_alive,
+                hide: &["x-hidden".to_owned()],
+                add: &[("X-For".to_owned(), template("$remote_addr")), ("X-None".to_owned(), template("$arg_none"))],
+                scope: &scope,
+            },
+        );
+        let text = String::from_utf8(out).unwrap();
+        text.split_once("\r\n").unwrap().1.trim_end().replace("\r\n", " | ")
     }
 
     #[test]
-    fn a_request_may_switch_to_what_its_connection_names() {
-        let connection = ("Connection", "keep-alive, Upgrade");
-        assert_eq!(upgrade_of(&[connection, ("Upgrade", "websocket")]).as_deref(), Some("websocket"));
-        assert_eq!(upgrade_of(&[("Upgrade", "websocket")]), None, "Connection does not name it");
-        assert_eq!(upgrade_of(&[]), None);
+    fn an_answer_passes_with_its_framing_made_anew() {
+        let length: Lines<'_> = &[(b"Content-Length", b"5")];
+        let chunked: Lines<'_> = &[(b"Transfer-Encoding", b"chunked")];
+        for (status, fields, delivery, keep, expected) in [
+            (200, length, Delivery::Length(5), true, "X-For: 192.0.2.7 | Content-Length: 5"),
+            (200, length, Delivery::Length(5), false, "X-For: 192.0.2.7 | Content-Length: 5 | Connection: close"),
+            (200, chunked, Delivery::Chunked, true, "X-For: 192.0.2.7 | Transfer-Encoding: chunked"),
+            (200, chunked, Delivery::UntilClose, false, "X-For: 192.0.2.7 | Connection: close"),
+            // HEAD and 304 announce what would have come; 204 may not.
+            (200, length, Delivery::Empty, true, "Content-Length: 5 | X-For: 192.0.2.7"),
+            (304, length, Delivery::Empty, true, "Content-Length: 5 | X-For: 192.0.2.7"),
+            (204, length, Delivery::Empty, true, "X-For: 192.0.2.7"),
+        ] {
+            assert_eq!(passed_on(status, fields, delivery, keep), expected, "{status} {delivery:?}");
+        }
     }
 
     #[test]
-    fn nobody_switches_to_http2_or_with_a_body() {
-        let connection = ("Connection", "Upgrade");
-        assert_eq!(upgrade_of(&[connection, ("Upgrade", "h2c")]), None);
-        assert_eq!(upgrade_of(&[connection, ("Upgrade", "websocket, H2C")]), None);
-        assert_eq!(upgrade_of(&[connection, ("Upgrade", "websocket"), ("Content-Length", "3")]), None);
+    fn what_is_hidden_or_belongs_to_one_hop_does_not_pass() {
+        let fields: Lines<'_> = &[
+            (b"X-Hidden", b"1"),
+            (b"X-Named", b"2"),
+            (b"Connection", b"x-named, keep-alive"),
+            (b"Keep-Alive", b"timeout=5"),
+            (b"Server", b"app"),
+        ];
+        assert_eq!(passed_on(204, fields, Delivery::Empty, true), "Server: app | X-For: 192.0.2.7");
+    }
+
+    #[test]
+    fn an_upgrade_is_asked_for_unless_it_hides_requests_or_a_body_follows() {
+        for (fields, expected) in [
+            (&[(&b"Host"[..], &b"a"[..])][..], None),
+            (&[(b"Host", b"a"), (b"Upgrade", b"websocket")], None),
+            (&[(b"Host", b"a"), (b"Connection", b"upgrade"), (b"Upgrade", b"websocket")], Some("websocket")),
+            (&[(b"Host", b"a"), (b"Connection", b"upgrade"), (b"Upgrade", b"x, H2C")], None),
+            (&[(b"Host", b"a"), (b"Connection", b"upgrade"), (b"Upgrade", b"x"), (b"Content-Length", b"1")], None),
+        ] {
+            assert_eq!(upgrade(&request(fields)), expected.map(str::as_bytes), "{fields:?}");
+        }
     }
 }

@@ -19,6 +19,9 @@ use crate::telemetry::Failure;
 /// Chunks are joined until this many bytes wait to be written.
 const JOIN: usize = 64 * 1024;
 
+/// Bodies up to this many bytes are joined with what is sent before them.
+const SMALL: usize = 4 * 1024;
+
 /// One delivery of an answer. Its head is in `Scratch::to_client` when it begins.
 #[derive(Debug)]
 pub struct Relay {
@@ -90,7 +93,7 @@ impl Relay {
             }
             if progress || now_waits != waits {
                 waits = now_waits;
-                deadline.set(worker.clock.now(), waits.limit(rules));
+                deadline.set(worker.now(), waits.limit(rules));
             }
             deadline.poll(cx).map(|()| {
                 Err(match waits {
@@ -112,7 +115,7 @@ impl Relay {
                 Poll::Ready(end) => return Poll::Ready(end),
                 Poll::Pending if progress || !waiting => {
                     waiting = true;
-                    deadline.set(worker.clock.now(), rules.client.send_timeout);
+                    deadline.set(worker.now(), rules.client.send_timeout);
                 }
                 Poll::Pending => {}
             }
@@ -182,6 +185,11 @@ impl Relay {
                     if self.delivery == Delivery::Chunked {
                         encode::chunk(&mut s.to_client, &s.peer_in.data()[range]);
                         s.peer_in.consume(decoded.consumed);
+                    } else if range.len() <= SMALL && self.has_pending(s) {
+                        // One buffer is cheaper to send than two, as long as it is cheaper to copy.
+                        s.to_client.extend_from_slice(&s.peer_in.data()[range]);
+                        s.peer_in.consume(decoded.consumed);
+                        self.ended = s.body_out.is_done();
                     } else {
                         debug_assert_eq!(range.end, decoded.consumed);
                         self.direct = range.len();

@@ -89,7 +89,7 @@ impl<'a> Exchange<'a> {
         }
         self.s.body_in.begin(self.body.framing);
         let after = match self.receive().await {
-            Reached::Answer(delivered) => self.deliver(*delivered).await,
+            Reached::Answer(delivered) => self.deliver(delivered).await,
             Reached::Own(reply) => {
                 let keep = self.body.complete && self.conn.may_keep(&self.s.request, Some(self.rules().client));
                 self.answer(reply, keep).await

@@ -90,7 +90,7 @@ impl Story {
             request_length: head.wire_len() as u64 + self.body_received,
             bytes_sent: self.sent,
             body_bytes_sent: self.body_sent,
-            request_time: conn.worker.clock.now().since(self.began),
+            request_time: conn.worker.now().since(self.began),
             queue_time: self.queue_time,
             group: route.map(|route| &*route.group_name),
             attempts: &s.attempts,

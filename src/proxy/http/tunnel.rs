@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::answer::write_all;
 use super::attempts::{Delivered, report};
-use super::connection::After;
+use super::connection::{After, Connection};
 use super::headers::Delivery;
 use super::request::Exchange;
 use crate::net::{Buffer, Stream};
@@ -42,10 +42,10 @@ impl Exchange<'_> {
             Err(_) => End::Broken,
             Ok(()) => {
                 let idle = rules.proxy.tunnel_timeout;
-                let (client, deadline) = (&mut self.conn.stream, &mut self.conn.deadline);
-                let (clock, peer, s) = (self.conn.worker.clock, &mut d.peer.stream, &mut *self.s);
+                let Connection { stream: client, deadline, worker, .. } = &mut *self.conn;
+                let (peer, s) = (&mut d.peer.stream, &mut *self.s);
                 let mut was_half = false;
-                deadline.set(clock.now(), idle);
+                deadline.set(worker.now(), idle);
                 poll_fn(|cx| {
                     let before = (up.read, down.read);
                     let ways =
@@ -58,14 +58,14 @@ impl Exchange<'_> {
                     let half = up.told || down.told;
                     if (up.read, down.read) != before || half != was_half {
                         was_half = half;
-                        deadline.set(clock.now(), if half { idle.min(HALF) } else { idle });
+                        deadline.set(worker.now(), if half { idle.min(HALF) } else { idle });
                     }
                     deadline.poll(cx).map(|()| End::Silent)
                 })
                 .await
             }
         };
-        let now = self.conn.worker.clock.now();
+        let now = self.conn.worker.now();
         if let Some(attempt) = self.s.attempts.get_mut(d.entry) {
             attempt.response_time += now.since(d.answered.at);
         }

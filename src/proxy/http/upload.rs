@@ -104,8 +104,8 @@ impl Upload {
 
     /// The peer reads no more: what is left of the request is not its concern.
     pub fn give_up(&mut self) {
+        self.cut |= !self.done;
         self.done = true;
-        self.cut = true;
     }
 
     /// Sends as much as goes. `progress` is set when bytes moved.

@@ -1,5 +1,7 @@
 //! A lease ends once, whatever happens, and leaves nothing behind.
 
+use std::sync::Arc;
+
 use proptest::prelude::*;
 
 use super::fixture::*;
@@ -7,7 +9,7 @@ use crate::balancer::{Measure, Method};
 use crate::clock::Clock;
 use crate::config::model::Upstream;
 use crate::health::{Outcome, Seen, State};
-use crate::topology::{Group, Lease, Tried};
+use crate::topology::{Change, Group, Lease, Tried};
 
 fn lease(group: &Group) -> Lease {
     group.try_lease(&get(&Tried::new()), T0).expect("a peer that is up")
@@ -247,4 +249,44 @@ proptest! {
             prop_assert!(!peer(&group, letter).cell.verdict(now).trial_out);
         }
     }
+}
+
+/// Many peers of one text.
+fn many(count: usize) -> Upstream {
+    Upstream { method: Method::LeastConn, ..upstream(&vec!["a"; count].join(",")) }
+}
+
+fn loads(group: &Group) -> Vec<u32> {
+    group.seats().map(|seat| seat.peer.in_flight()).collect()
+}
+
+#[test]
+fn of_many_peers_the_one_whose_lease_ended_is_next() {
+    let (_topology, group) = group(many(300));
+    let mut leases: Vec<Lease> = (0..600).map(|_| lease(&group)).collect();
+    assert_eq!(loads(&group), [2; 300]);
+    for place in [599, 17, 250] {
+        let ended = leases.remove(place);
+        let free = ended.peer().id;
+        ended.finish(Outcome::Success, T0);
+        leases.push(lease(&group));
+        assert_eq!(leases.last().map(|lease| lease.peer().id), Some(free));
+    }
+    drop(leases);
+    assert_eq!(loads(&group), [0; 300]);
+}
+
+#[test]
+fn a_lease_of_an_old_snapshot_counts_in_the_index_of_the_new_one() {
+    let (topology, old) = group(many(300));
+    let mut leases: Vec<Lease> = (0..300).map(|_| lease(&old)).collect();
+    let (next, applied) = topology.apply(Change::Config(Arc::new(config(vec![many(301)]))), T0);
+    next.prepare(&applied, T0);
+    let new = next.groups()[0].clone();
+    leases.push(lease(&new));
+    assert_eq!(loads(&new), [1; 301], "the newcomer is the least busy");
+    let ended = leases.remove(200);
+    let free = ended.peer().id;
+    ended.finish(Outcome::Success, T0);
+    assert_eq!(lease(&new).peer().id, free);
 }
