@@ -51,7 +51,7 @@ def per_pick(pick, method, peers, scratch):
     """Instructions per pick, counted within the function that does nothing but pick."""
     file = Path(scratch) / "picks"
     subprocess.run(
-        ["valgrind", "--quiet", "--tool=callgrind", f"--callgrind-out-file={file}", "--toggle-collect=pick::picks*",
+        ["valgrind", "--quiet", "--tool=callgrind", f"--callgrind-out-file={file}", "--toggle-collect=pick::pick_often*",
          pick, "--count", method, str(peers), str(PICKS)], check=True, timeout=PATIENCE)
     return total(file) / PICKS
 
