@@ -30,7 +30,7 @@ METHODS = [
 
 @dataclass
 class Case:
-    """One configuration of weir and what is asked of it. `@LISTEN@`, `@BACKEND@` (ports) and `@DIR@` are filled in."""
+    """One configuration of weir and what is asked of it. `@BACKEND@` (its port) and `@DIR@` are filled in."""
     name: str
     config: str
     # Sent in turn.
@@ -104,7 +104,7 @@ listen = "unix:@DIR@/admin.sock"
 def server(paths, name=None):
     named = f'server_name = ["{name}"]\n' if name else ""
     locations = "".join(f'[[server.location]]\npath = "{path}"\nproxy_pass = "http://web"\n' for path in paths)
-    return f'[[server]]\nlisten = "127.0.0.1:@LISTEN@"\n{named}{locations}'
+    return f'[[server]]\nlisten = "127.0.0.1:0"\n{named}{locations}'
 
 
 def get(path="/", host="bench.example.org", fields=""):

@@ -2,7 +2,7 @@
 import re, signal, subprocess, time
 from pathlib import Path
 
-from lockstep import Wire, free_port
+from lockstep import Wire
 
 REQUESTS = 1000
 # Until pools, buffers and the allocator have what they need.
@@ -20,19 +20,14 @@ def per_request(weir, case, scratch):
     for left in folder.iterdir():
         left.unlink()
     with Wire() as wire:
-        listen = free_port()
-        places = {"@LISTEN@": listen, "@BACKEND@": wire.port, "@DIR@": folder}
-        text = case.config
-        for place, value in places.items():
-            text = text.replace(place, str(value))
         config = folder / "weir.toml"
-        config.write_text(text)
+        config.write_text(case.config.replace("@BACKEND@", str(wire.port)).replace("@DIR@", str(folder)))
         with open(folder / "log", "w+") as log:
             valgrind = subprocess.Popen(
                 ["valgrind", "--tool=callgrind", "--separate-threads=yes", f"--callgrind-out-file={folder}/count",
                  weir, "run", "-c", config], stdout=log, stderr=log)
             try:
-                wire.connect(listen, PATIENCE, lambda: valgrind.poll() is None)
+                wire.connect(await_port(valgrind, folder / "log"))
                 wire.exchange(case.requests, WARM_UP)
                 tell(valgrind, "zero")
                 wire.exchange(case.requests, REQUESTS)
@@ -45,6 +40,16 @@ def per_request(weir, case, scratch):
     # One file a thread. The others are far behind the worker that serves the requests.
     totals = [total(file) for file in folder.glob("count.1-*")]
     return max(totals) / REQUESTS
+
+
+def await_port(valgrind, log):
+    """The port that weir says it listens on, when it does: chosen before, it might be another's by then."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until and valgrind.poll() is None:
+        if said := re.search(r"listening on http://127\.0\.0\.1:(\d+)\n", log.read_text()):
+            return int(said[1])
+        time.sleep(0.02)
+    raise RuntimeError("weir does not listen")
 
 
 def per_pick(pick, method, peers, scratch):

@@ -1,5 +1,5 @@
 """One client and one backend in one thread, a step at a time, so that weir meets the same order of events every time."""
-import select, socket, time
+import select, socket
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 20\r\n\r\nWeb Application [1]\n"
 SILENCE = 30
@@ -15,6 +15,7 @@ class Wire:
         self.port = self.listener.getsockname()[1]
         self.client = None
         self.peers = {}
+        self.exchanged = 0
         self.poller = select.poll()
         self.poller.register(self.listener, select.POLLIN)
 
@@ -26,18 +27,11 @@ class Wire:
             if open_socket:
                 open_socket.close()
 
-    def connect(self, port, patience, alive):
-        """The one client's connection, as soon as somebody listens."""
-        until = time.monotonic() + patience
-        while True:
-            try:
-                self.client = socket.create_connection(("127.0.0.1", port), timeout=SILENCE)
-                self.client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                return
-            except OSError:
-                if time.monotonic() > until or not alive():
-                    raise
-                time.sleep(0.02)
+    def connect(self, port):
+        """The one client's connection."""
+        self.client = socket.create_connection(("127.0.0.1", port), timeout=SILENCE)
+        self.client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.poller.register(self.client, select.POLLIN)
 
     def exchange(self, requests, count):
         for i in range(count):
@@ -48,16 +42,19 @@ class Wire:
                 answer += self.some(self.client)
             if not answer.startswith(b"HTTP/1.1 200 "):
                 raise RuntimeError(f"not the backend's answer: {answer!r}")
+            self.exchanged += 1
 
     def receive_request(self):
         """The connection on which the next whole request came."""
         while True:
             events = self.poller.poll(SILENCE * 1000)
             if not events:
-                raise RuntimeError(f"no request at the backend for {SILENCE} s")
+                raise RuntimeError(f"after {self.exchanged} requests none at the backend for {SILENCE} s")
             for descriptor, _ in events:
                 if descriptor == self.listener.fileno():
                     self.accept()
+                elif descriptor == self.client.fileno():
+                    raise RuntimeError(f"weir answered without the backend: {self.client.recv(65536)!r}")
                 elif received := self.peers[descriptor].recv(65536):
                     self.rest_of(self.peers[descriptor], received)
                     return self.peers[descriptor]
@@ -86,9 +83,3 @@ class Wire:
         if not received:
             raise EOFError("weir closed the connection")
         return received
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
