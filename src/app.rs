@@ -31,6 +31,8 @@ pub struct Options {
     pub config: Config,
     /// The file it came from, which is watched; `None`: it came from nowhere.
     pub file: Option<PathBuf>,
+    /// Called once all ports are had, before the first request.
+    pub started: Box<dyn FnOnce()>,
 }
 
 /// Why weir did not start.
@@ -59,7 +61,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
 
 /// The control plane: everything but requests and probes.
 async fn control(options: Options) -> Result<(), StartError> {
-    let Options { config, file } = options;
+    let Options { config, file, started } = options;
     let config = Arc::new(config);
     let mut shutdown = Shutdown::on_signals()?;
 
@@ -117,6 +119,7 @@ async fn control(options: Options) -> Result<(), StartError> {
     });
 
     // Now requests may come.
+    started();
     let mut publisher = Publisher::new(Arc::clone(&live), Arc::clone(&announcer), version);
     publisher.listen(bound);
     let publishing = tokio::task::spawn_local(publisher.run(receive_requests));

@@ -64,8 +64,8 @@ pub fn run(args: &DemoArgs) -> ExitCode {
         tracing::error!("cannot start the applications: {error}");
         return ExitCode::from(1);
     }
-    introduce(args);
-    let code = run::serve(Options { config, file: None });
+    let shown = args.clone();
+    let code = run::serve(Options { config, file: None, started: Box::new(move || introduce(&shown)) });
     stop.cancel();
     code
 }

@@ -35,7 +35,7 @@ pub fn run(args: &RunArgs) -> ExitCode {
     };
     loaded.warnings.print();
     tracing::info!("weir {} with {}", env!("CARGO_PKG_VERSION"), path.display());
-    serve(Options { config: loaded.config, file: Some(path) })
+    serve(Options { config: loaded.config, file: Some(path), started: Box::new(|| {}) })
 }
 
 /// Runs the application and says why if it does not start.

@@ -118,7 +118,10 @@ impl Follow {
                     if self.addresses().is_empty() {
                         complain(&mut complained, &self.host, "there is no such name");
                     } else if asked.since(since) >= TWICE {
-                        tracing::warn!("{}: there is no such name any more", self.host);
+                        if !complained {
+                            tracing::warn!("{}: there is no such name any more", self.host);
+                        }
+                        complained = true;
                         self.publish(self.still_passing());
                     }
                     TWICE

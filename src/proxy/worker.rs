@@ -273,6 +273,7 @@ impl Worker {
     }
 
     async fn accept(self: Rc<Self>, socket: Rc<RefCell<Option<TcpListener>>>, address: SocketAddr) {
+        let mut said: Option<Timestamp> = None;
         loop {
             let accepted = poll_fn(|cx| match &*socket.borrow() {
                 Some(listener) => listener.poll_accept(cx).map(Some),
@@ -283,8 +284,12 @@ impl Worker {
                 Some(Ok((tcp, remote))) => self.serve(tcp, remote, address),
                 Some(Err(error)) if is_momentary(&error) => {}
                 Some(Err(error)) => {
-                    // Out of descriptors or memory: the backlog keeps them while connections end.
-                    tracing::error!("cannot accept on {address}: {error}");
+                    // Out of descriptors or memory: the backlog keeps them while connections end. One line tells it.
+                    let now = self.clock.now();
+                    if said.is_none_or(|said| now.since(said) >= ACCEPT_SILENCE) {
+                        tracing::error!("cannot accept on {address}: {error}; connections wait until others end");
+                        said = Some(now);
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
@@ -298,7 +303,9 @@ impl Worker {
     }
 }
 
-/// How long no connection is accepted when the machine has no room for one.
+/// How long nothing more is said of it when the machine has no room for a connection.
+const ACCEPT_SILENCE: Duration = Duration::from_secs(10);
+/// How long no connection is accepted then.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(500);
 
 /// Errors of one connection that went away before it was accepted.

@@ -95,11 +95,17 @@ impl Lease {
         self.timing.as_ref().is_some_and(Timing::head_seen)
     }
 
-    /// The head of the answer came, and is one to pass on. The first time counts.
-    pub fn head_received(&mut self, now: Timestamp) {
-        if let Some(timing) = &mut self.timing {
-            self.peer.latency.header(timing, now);
+    /// The head of the answer came, and is one to pass on. The first time counts. A trial, or a last resort, has
+    /// succeeded with it: a long body, or a tunnel, must not keep the peer from all others.
+    pub fn head_received(&mut self, now: Timestamp) -> Option<PeerTransition> {
+        let timing = self.timing.as_mut()?;
+        self.peer.latency.header(timing, now);
+        if !self.facts.trial && !self.facts.last_resort {
+            return None;
         }
+        let lease = self.facts;
+        self.facts = LeaseFacts { trial: false, last_resort: false, ..lease };
+        self.peer.tell(Signal::Outcome { lease, outcome: Outcome::Success }, now)
     }
 
     /// The attempt is over, and with it the request or its part in it.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::{Backend, Gate, PATIENCE, Script, Site, eventually};
+use crate::support::{Backend, Gate, PATIENCE, Script, Site, eventually, sorted};
 
 #[test]
 fn a_backend_whose_health_answers_500_leaves_and_returns() {
@@ -245,10 +245,4 @@ fn a_tcp_check_asks_only_for_a_connection() {
     weir.wait_for_state(b.address(), "up");
     assert_eq!(sorted(&weir.rotation(4)), "aabb");
     assert_eq!(a.probes() + b.probes(), 0);
-}
-
-fn sorted(text: &str) -> String {
-    let mut letters: Vec<char> = text.chars().collect();
-    letters.sort_unstable();
-    letters.into_iter().collect()
 }

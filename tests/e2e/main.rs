@@ -9,6 +9,7 @@ mod fields;
 mod harness;
 mod health;
 mod malformed;
+mod names;
 mod proxying;
 mod retries;
 mod rotation;

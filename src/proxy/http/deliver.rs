@@ -32,7 +32,7 @@ impl Exchange<'_> {
         let head = self.write_answer(delivery, keep);
         self.story.status = self.s.response.status();
         if let (Some(lease), Outcome::Success) = (&mut d.lease, &d.outcome) {
-            lease.head_received(d.answered.at);
+            report(lease.head_received(d.answered.at));
         }
         let mut relay = Relay::new(delivery);
         let streamed = relay.stream(self.conn, self.s, &mut d.peer, &mut d.upload, &mut self.body, rules).await;

@@ -35,7 +35,7 @@ impl Exchange<'_> {
         self.story.status = self.s.response.status();
         self.story.sent = head;
         if let Some(lease) = &mut d.lease {
-            lease.head_received(d.answered.at);
+            report(lease.head_received(d.answered.at));
         }
         let (mut up, mut down) = (Way::default(), Way::default());
         let end = match write_all(self.conn, self.s, rules.client.send_timeout).await {

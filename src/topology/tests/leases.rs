@@ -52,6 +52,19 @@ fn a_dropped_trial_is_given_to_the_next() {
 }
 
 #[test]
+fn a_trial_has_succeeded_with_the_head_however_long_the_body() {
+    let now = Clock::process().now();
+    let (_topology, group) = group_since(now, upstream("a, b"));
+    fail(&group, "a", hard(), now);
+    let later = now + std::time::Duration::from_secs(10);
+    let mut trial = group.try_lease(&get(&Tried::new()), later).expect("a is due");
+    let transition = trial.head_received(later).expect("the trial is over");
+    assert_eq!((&*transition.peer.text, transition.transition.to), ("a", State::Up));
+    assert!(trial.finish(Outcome::Success, later).is_none(), "it is told once");
+    assert_eq!(peer(&group, "a").in_flight(), 0);
+}
+
+#[test]
 fn what_a_use_taught_is_known_before_its_slot_is_free() {
     let (_topology, group) = group(upstream("a max_conns=1, b"));
     let transition = lease(&group).finish(hard(), T0).expect("max_fails is 1");
@@ -222,7 +235,7 @@ proptest! {
                         End::Soft => _ = lease.give_up(soft(), &mut Tried::new(), now),
                         End::Neutral => _ = lease.finish(Outcome::Neutral, now),
                         End::Drop => drop(lease),
-                        End::HeadThenDrop => lease.head_received(now),
+                        End::HeadThenDrop => drop(lease.head_received(now)),
                         End::ClientLeft => _ = lease.client_left(now),
                     }
                 }

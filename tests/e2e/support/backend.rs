@@ -150,11 +150,20 @@ impl Script {
 impl Backend {
     /// Starts an application that answers with `name`, on `/health` too.
     pub fn start(name: &str) -> Backend {
+        Backend::at_port(name, 0)
+    }
+
+    /// Starts another at the same port of another address, as the replicas of one name are.
+    pub fn beside(&self, name: &str) -> Backend {
+        Backend::at_port(name, self.address.port())
+    }
+
+    fn at_port(name: &str, port: u16) -> Backend {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let number = NEXT.fetch_add(1, SeqCst);
         let process = std::process::id();
         let ip = Ipv4Addr::new(127, 16 + (process % 200) as u8, 1 + (number / 250) as u8, 1 + (number % 250) as u8);
-        let listener = TcpListener::bind((ip, 0)).expect("all of 127.0.0.0/8 is this machine");
+        let listener = TcpListener::bind((ip, port)).expect("all of 127.0.0.0/8 is this machine");
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared { usual: Mutex::new(Script::text(name)), ..Shared::default() });
         let acceptor = Mutex::new(Some(accept(listener, shared.clone())));

@@ -2,6 +2,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod dns;
 pub mod gate;
 pub mod site;
 pub mod weir;
@@ -39,4 +40,11 @@ pub fn settled(pause: Duration, mut number: impl FnMut() -> u64) -> u64 {
         }
     }
     last
+}
+
+/// The letters of a rotation in order: who answered how often, whoever began.
+pub fn sorted(text: &str) -> String {
+    let mut letters: Vec<char> = text.chars().collect();
+    letters.sort_unstable();
+    letters.into_iter().collect()
 }
