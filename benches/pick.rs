@@ -4,6 +4,8 @@
 //! thread has made 64 more, and the balancer hears of its begin and its end.
 //!
 //! `cargo bench --bench pick`
+//!
+//! With `--count CASE PEERS PICKS` it makes these picks and no more: `benches/instructions/run` counts what they take.
 
 use std::collections::VecDeque;
 use std::hint::black_box;
@@ -20,8 +22,14 @@ const THREADS: [usize; 3] = [1, 2, 4];
 const LONG_ENOUGH: Duration = Duration::from_millis(200);
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [flag, case, peers, picks] = &arguments[..]
+        && flag == "--count"
+    {
+        return count(case, parse(peers), parse(picks));
+    }
     // `cargo test` runs benches, too, and does not want to wait.
-    if !std::env::args().any(|arg| arg == "--bench") {
+    if !arguments.iter().any(|arg| arg == "--bench") {
         return;
     }
     print!("{:<30}", "");
@@ -124,20 +132,9 @@ fn time_of(
 ) -> Duration {
     let together = Barrier::new(threads);
     let work = || {
-        let mut running = VecDeque::with_capacity(65);
         together.wait();
         let began = processor_time();
-        for i in 0..picks {
-            let picked = black_box(balancer.pick(black_box(tier), &keys[i % keys.len()]));
-            if case.leased {
-                running.extend(picked);
-                picked.into_iter().for_each(|peer| tier.change(balancer, peer, 1));
-                if running.len() > 64 {
-                    running.pop_front().into_iter().for_each(|peer| tier.change(balancer, peer, u32::MAX));
-                }
-            }
-        }
-        running.into_iter().for_each(|peer| tier.change(balancer, peer, u32::MAX));
+        pick_often(case, balancer, tier, keys, picks);
         processor_time() - began
     };
     std::thread::scope(|scope| {
@@ -145,6 +142,35 @@ fn time_of(
         let times = workers.into_iter().map(|worker| worker.join().expect("a pick does not panic"));
         times.sum::<Duration>() / threads as u32
     })
+}
+
+/// Never inlined, so that callgrind can count what happens in here and nothing else.
+#[inline(never)]
+fn pick_often(case: &Case, balancer: &dyn Balancer, tier: &Tier, keys: &[Vec<u8>], picks: usize) {
+    let mut running = VecDeque::with_capacity(65);
+    for i in 0..picks {
+        let picked = black_box(balancer.pick(black_box(tier), &keys[i % keys.len()]));
+        if case.leased {
+            running.extend(picked);
+            picked.into_iter().for_each(|peer| tier.change(balancer, peer, 1));
+            if running.len() > 64 {
+                running.pop_front().into_iter().for_each(|peer| tier.change(balancer, peer, u32::MAX));
+            }
+        }
+    }
+    running.into_iter().for_each(|peer| tier.change(balancer, peer, u32::MAX));
+}
+
+fn count(name: &str, peers: usize, picks: usize) {
+    let case = cases().into_iter().find(|case| case.name == name).expect("a case of this bench");
+    let tier = Tier::new(peers, case.weight);
+    let balancer = build(&case.method, &tier.members(), 1);
+    balancer.availability_changed(&tier);
+    pick_often(&case, &*balancer, &tier, &keys(&case.method), picks);
+}
+
+fn parse(number: &str) -> usize {
+    number.parse().expect("a number")
 }
 
 /// Of this thread, as Linux counts it.
