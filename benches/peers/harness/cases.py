@@ -38,7 +38,7 @@ CASES = [
 ]
 
 
-def measure(cases, binaries, ports, options):
+def measure(cases, binaries, backends, options):
     """Case to proxy to median. Cases with the same set-up share the proxies, which all run at once: idle but for one."""
     medians = {}
     for setup in dict.fromkeys((case.workers, case.log) for case in cases):
@@ -46,7 +46,7 @@ def measure(cases, binaries, ports, options):
         names = [name for name in binaries if any(name in case.proxies for case in alike)]
         with contextlib.ExitStack() as running:
             cores = machine.cores() if setup[0] > 1 else machine.cores()[:1]
-            proxies = {name: running.enter_context(Proxy(name, binaries[name], ports, cores, *setup)) for name in names}
+            proxies = {name: running.enter_context(Proxy(name, binaries[name], backends, cores, *setup)) for name in names}
             for case in alike:
                 medians[case.name] = rounds(case, proxies, options)
     return medians

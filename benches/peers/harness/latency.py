@@ -8,11 +8,11 @@ KEYS = ["p50", "p99", "p99.9", "late"]
 CONNECTIONS = 64
 
 
-def measure(load, binaries, ports, slowest, options):
+def measure(load, binaries, backends, slowest, options):
     """Share of the slowest's maximum to proxy to medians in us."""
     medians = {}
     with contextlib.ExitStack() as running:
-        proxies = {name: running.enter_context(Proxy(name, binary, ports, machine.cores()[:1]))
+        proxies = {name: running.enter_context(Proxy(name, binary, backends, machine.cores()[:1]))
                    for name, binary in binaries.items()}
         for share in (0.5, 0.8):
             samples = {name: [] for name in proxies}

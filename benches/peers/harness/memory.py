@@ -8,7 +8,7 @@ REQUEST = b"GET %b HTTP/1.1\r\nHost: bench\r\n\r\n"
 ACTIVE = 1_000
 
 
-def measure(binaries, ports, idle):
+def measure(binaries, backends, idle):
     """Proxy to KiB: at start, per idle connection that has said nothing, that has had an answer, per waiting request."""
     # Each process has its own limit: the proxy needs one descriptor for each idle connection, and so does this one.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -17,15 +17,15 @@ def measure(binaries, ports, idle):
     found = {}
     for name, binary in binaries.items():
         row = {"connections": idle}
-        with Proxy(name, binary, ports, machine.cores()[:1]) as proxy:
+        with Proxy(name, binary, backends, machine.cores()[:1]) as proxy:
             time.sleep(1)
             row["base"] = proxy.memory_kib()
             row["fresh"] = weigh(proxy, idle, None)
-        with Proxy(name, binary, ports, machine.cores()[:1]) as proxy:
+        with Proxy(name, binary, backends, machine.cores()[:1]) as proxy:
             time.sleep(1)
             row["used"] = weigh(proxy, idle, b"/")
             row["total"] = row["base"] + row["used"] * idle
-        with Proxy(name, binary, ports, machine.cores()[:1]) as proxy:
+        with Proxy(name, binary, backends, machine.cores()[:1]) as proxy:
             time.sleep(1)
             row["active"] = weigh(proxy, ACTIVE, b"/hold")
         found[name] = row

@@ -16,6 +16,8 @@ def heading(binaries, options):
 
 
 def costs(cases, medians):
+    if not cases:
+        return
     for title, key, digits in (("CPU us per request", "cpu", 1), ("Requests a second", "rate", 0)):
         shown = [case for case in cases if key == "cpu" or case.workers == 1]
         names = list(dict.fromkeys(name for case in shown for name in medians[case.name]))
@@ -41,20 +43,22 @@ def latencies(slowest, medians):
 
 
 def weights(found):
+    if not found:
+        return
     table(["KiB", *found], [
         ["at start", *(number(row["base"], 0) for row in found.values())],
         *([says, *(number(row[key], 2) for row in found.values())] for says, key in (
             ("per idle connection, nothing said yet", "fresh"),
             ("per idle connection, after a request", "used"),
             ("per request waiting for its answer", "active"))),
-        [f"with {next(iter(found.values()))['connections']} idle", *(number(row["total"], 0) for row in found.values())],
+        [f"with {next(iter(found.values()))['connections']:,} idle", *(number(row["total"], 0) for row in found.values())],
         ["with 100,000 idle (extrapolated)",
-         *(number(row["base"] + 100_000 * row["used"], 0) for row in found.values())]] if found else [])
+         *(number(row["base"] + 100_000 * row["used"], 0) for row in found.values())]])
 
 
 def starts(found, binaries):
     table(["ms", *binaries], [
-        [f"{what}, {count} peers", *(number(found[name, count][at], 0, 1e3) for name in binaries)]
+        [f"{what}, {count:,} peers", *(number(found[name, count][at], 0, 1e3) for name in binaries)]
         for count in PEERS for at, what in enumerate(("start", "reload"))]
         + [["binary, MiB", *(number(binary_mib(binary), 1) for binary in binaries.values())]])
 

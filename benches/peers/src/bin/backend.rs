@@ -1,10 +1,10 @@
 //! What answers behind the proxies under test? As little as HTTP allows: `/` gives 20 bytes, `/1k` 1 KiB, `/1m` 1 MiB,
 //! `/hold` nothing, ever. Bodies of requests are read and forgotten. Connections are kept.
 //!
-//!     backend [LISTENERS]      prints their ports in one line, and runs until killed
+//!     backend [COUNT]      listens on so many addresses, prints them in one line, and runs until killed
 
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 use weir_peers::Poller;
 
@@ -19,15 +19,15 @@ struct Connection {
 
 fn main() -> io::Result<()> {
     let count: usize = std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(3);
-    let listeners: Vec<TcpListener> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect::<Result<_, _>>()?;
+    let listeners = listen(count)?;
     let mut poller = Poller::new()?;
-    let mut ports = Vec::new();
+    let mut addresses = Vec::new();
     for (number, listener) in listeners.iter().enumerate() {
         listener.set_nonblocking(true)?;
         poller.watch_readable(listener, number)?;
-        ports.push(listener.local_addr()?.port().to_string());
+        addresses.push(listener.local_addr()?.to_string());
     }
-    println!("{}", ports.join(" "));
+    println!("{}", addresses.join(" "));
 
     let answers = [answer(20), answer(1 << 10), answer(1 << 20)];
     let mut connections: Vec<Option<Connection>> = Vec::new();
@@ -57,6 +57,15 @@ fn main() -> io::Result<()> {
             }
         }
     }
+}
+
+/// 127.0.0.1, 127.0.0.2 and so on, all on the port that the first one got: 10,000 ports would be too many.
+fn listen(count: usize) -> io::Result<Vec<TcpListener>> {
+    let first = TcpListener::bind("127.0.0.1:0")?;
+    let port = first.local_addr()?.port();
+    let address = |number: u32| Ipv4Addr::from_bits(Ipv4Addr::LOCALHOST.to_bits() + number);
+    let others = (1..count as u32).map(|number| TcpListener::bind((address(number), port)));
+    std::iter::once(Ok(first)).chain(others).collect()
 }
 
 fn answer(length: usize) -> Vec<u8> {

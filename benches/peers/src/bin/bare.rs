@@ -6,14 +6,16 @@
 //!     bare PORT BACKEND…
 
 use std::io::{self, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use weir_peers::Poller;
 
 fn main() -> io::Result<()> {
-    let mut ports = std::env::args().skip(1).map(|text| text.parse::<u16>().map_err(io::Error::other));
-    let listener = TcpListener::bind(("127.0.0.1", ports.next().ok_or(io::ErrorKind::InvalidInput)??))?;
-    let backends: Vec<u16> = ports.collect::<Result<_, _>>()?;
+    let mut given = std::env::args().skip(1);
+    let port: u16 = given.next().unwrap_or_default().parse().map_err(io::Error::other)?;
+    let backends: Vec<SocketAddr> =
+        given.map(|text| text.parse().map_err(io::Error::other)).collect::<Result<_, _>>()?;
+    let listener = TcpListener::bind(("127.0.0.1", port))?;
     listener.set_nonblocking(true)?;
     let mut poller = Poller::new()?;
     poller.watch_readable(&listener, 0)?;
@@ -27,7 +29,7 @@ fn main() -> io::Result<()> {
         for &number in &ready {
             if number == 0 {
                 while let Ok((client, _)) = listener.accept() {
-                    let backend = TcpStream::connect(("127.0.0.1", backends[sockets.len() / 2 % backends.len()]))?;
+                    let backend = TcpStream::connect(backends[sockets.len() / 2 % backends.len()])?;
                     for socket in [client, backend] {
                         socket.set_nonblocking(true)?;
                         socket.set_nodelay(true)?;
