@@ -13,7 +13,7 @@ def measure(binaries, backends, idle):
     # Each process has its own limit: the proxy needs one descriptor for each idle connection, and so does this one.
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    idle = min(idle, hard - 1_000)
+    idle = max(100, min(idle, hard - 1_000))
     found = {}
     for name, binary in binaries.items():
         row = {"connections": idle}
