@@ -63,6 +63,9 @@ def rounds(case, proxies, options):
             before = proxy.cpu_seconds()
             requests, rate = load(case, proxy.port, options.seconds)
             samples[name].append({"cpu": (proxy.cpu_seconds() - before) / requests * 1e6, "rate": rate})
+    silent = [name for name, proxy in here.items() if case.log and proxy.logged() < 64 << 10]
+    if silent:
+        sys.exit(f"no access log of {', '.join(silent)}: it did less than the others")
     median = {name: {key: statistics.median(sample[key] for sample in taken) for key in ("cpu", "rate")}
               for name, taken in samples.items()}
     spread = max((max(s["cpu"] for s in taken) / min(s["cpu"] for s in taken) for taken in samples.values()), default=1)

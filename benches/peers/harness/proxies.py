@@ -15,7 +15,7 @@ ARGUMENTS = {
     "weir": ["run", "-c", "@CONFIG@"],
     "nginx": ["-e", "@DIR@/nginx.error.log", "-p", "@DIR@", "-c", "@CONFIG@"],
     "nginx-new": ["-e", "@DIR@/nginx.error.log", "-p", "@DIR@", "-c", "@CONFIG@"],
-    "haproxy": ["-W", "-q", "-f", "@CONFIG@"],
+    "haproxy": ["-W", "-f", "@CONFIG@"],
     "envoy": ["-c", "@CONFIG@", "--concurrency", "@WORKERS@", "--use-dynamic-base-id", "-l", "error"],
     "traefik": ["--configFile=@CONFIG@"],
     "caddy": ["run", "--adapter", "caddyfile", "--config", "@CONFIG@"],
@@ -138,6 +138,11 @@ class Proxy:
             time.sleep(0.001)
         self.output.seek(0)
         sys.exit(f"{self.name} does not answer:\n{self.output.read()[-2000:]}")
+
+    def logged(self):
+        """Bytes of the access log."""
+        file = Path(self.scratch.name) / ("output" if self.name == "haproxy" else "access.log")
+        return file.stat().st_size if file.exists() else 0
 
     def cpu_seconds(self):
         return machine.cpu_seconds(self.process.pid)
