@@ -1,0 +1,54 @@
+"""What do connections weigh? Proportional resident memory of all processes of a proxy, without the kernel's buffers."""
+import resource, socket, time
+
+from . import machine
+from .proxies import Proxy
+
+REQUEST = b"GET %b HTTP/1.1\r\nHost: bench\r\n\r\n"
+ACTIVE = 1_000
+
+
+def measure(binaries, backends, idle):
+    """Proxy to KiB: at start, per idle connection that has said nothing, that has had an answer, per waiting request."""
+    # Each process has its own limit: the proxy needs one descriptor for each idle connection, and so does this one.
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    idle = max(100, min(idle, hard - 1_000))
+    found = {}
+    for name, binary in binaries.items():
+        row = {"connections": idle}
+        with Proxy(name, binary, backends, machine.cores()[:1]) as proxy:
+            time.sleep(1)
+            row["base"] = proxy.memory_kib()
+            row["fresh"] = weigh(proxy, idle, None)
+        with Proxy(name, binary, backends, machine.cores()[:1]) as proxy:
+            time.sleep(1)
+            row["used"] = weigh(proxy, idle, b"/")
+            row["total"] = row["base"] + row["used"] * idle
+        with Proxy(name, binary, backends, machine.cores()[:1]) as proxy:
+            time.sleep(1)
+            row["active"] = weigh(proxy, ACTIVE, b"/hold")
+        found[name] = row
+        print(f"  {name:10} base {row['base'] / 1024:.1f} MiB, KiB per connection: fresh {row['fresh']:.2f}, "
+              f"after a request {row['used']:.2f}, waiting for an answer {row['active']:.2f}", flush=True)
+    return found
+
+
+def weigh(proxy, count, path):
+    """KiB that each of so many connections adds."""
+    before = proxy.memory_kib()
+    connections = []
+    try:
+        for _ in range(count):
+            connection = socket.create_connection(("127.0.0.1", proxy.port), timeout=10)
+            connections.append(connection)
+            if path is None:
+                continue
+            connection.sendall(REQUEST % path)
+            if path != b"/hold" and not connection.recv(4096).startswith(b"HTTP/1.1 200"):
+                raise RuntimeError(f"{proxy.name}: no answer on connection {len(connections)}")
+        time.sleep(2)
+        return (proxy.memory_kib() - before) / count
+    finally:
+        for connection in connections:
+            connection.close()
