@@ -86,6 +86,27 @@ const BY_LENGTH: [usize; LONGEST + 2] = {
     starts
 };
 
+/// Whether two names of one length are the same but for their case, several bytes at a time. The known names have
+/// letters and hyphens alone, and of the bytes that a name may have (RFC 9110 §5.6.2) only the other case of a letter
+/// becomes that letter, and only a hyphen a hyphen, when bit 0x20 is set.
+fn is_same(known: &[u8], name: &[u8]) -> bool {
+    fn word<const N: usize>(bytes: &[u8], at: usize) -> Option<u64> {
+        let mut word = [0; 8];
+        word[..N].copy_from_slice(bytes.get(at..at + N)?);
+        Some(u64::from_le_bytes(word) | 0x2020_2020_2020_2020)
+    }
+    fn same<const N: usize>(known: &[u8], name: &[u8]) -> bool {
+        // The last word overlaps the one before it.
+        let last = known.len() - N;
+        (0..last).step_by(N).chain([last]).all(|at| word::<N>(known, at) == word::<N>(name, at))
+    }
+    match known.len() {
+        8.. => same::<8>(known, name),
+        4.. => same::<4>(known, name),
+        _ => same::<1>(known, name),
+    }
+}
+
 impl Known {
     /// Which field `name` is, whatever its case.
     pub fn of(name: &[u8]) -> Known {
@@ -94,11 +115,7 @@ impl Known {
         }
         NAMES[BY_LENGTH[name.len()]..BY_LENGTH[name.len() + 1]]
             .iter()
-            // Most names of a length differ in their first letter.
-            .find(|(_, text)| {
-                let text = text.as_bytes();
-                (text[0] | 0x20) == (name[0] | 0x20) && text.eq_ignore_ascii_case(name)
-            })
+            .find(|(_, text)| is_same(text.as_bytes(), name))
             .map_or(Known::Other, |(known, _)| *known)
     }
 

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 
 use ipnet::IpNet;
 
@@ -78,15 +79,27 @@ pub struct Said<'a> {
 /// Appends the fields that tell an application about its client, except those that `omit` claims. `said` is empty
 /// unless the sender is trusted.
 pub fn write(out: &mut Vec<u8>, facts: &Facts<'_>, said: &Said<'_>, omit: impl Fn(Known) -> bool) {
+    // The sender's address stands in up to three fields; it is turned into text once.
+    let mut sender = None;
+    let mut address = |out: &mut Vec<u8>, address: IpAddr| match &sender {
+        Some(text) if address == facts.sender => out.extend_from_within(Range::clone(text)),
+        _ => {
+            let at = out.len();
+            address_text(out, address);
+            if address == facts.sender {
+                sender = Some(at..out.len());
+            }
+        }
+    };
     if !omit(Known::XForwardedFor) {
         name(out, Known::XForwardedFor);
         before(out, said.for_);
-        address_text(out, facts.sender);
+        address(out, facts.sender);
         out.extend_from_slice(b"\r\n");
     }
     if !omit(Known::XRealIp) {
         name(out, Known::XRealIp);
-        address_text(out, facts.client);
+        address(out, facts.client);
         out.extend_from_slice(b"\r\n");
     }
     if !omit(Known::XForwardedProto) {
@@ -109,20 +122,20 @@ pub fn write(out: &mut Vec<u8>, facts: &Facts<'_>, said: &Said<'_>, omit: impl F
     if !omit(Known::Forwarded) {
         name(out, Known::Forwarded);
         before(out, said.forwarded);
-        element(out, facts);
+        element(out, facts, address);
         out.extend_from_slice(b"\r\n");
     }
 }
 
 /// One element of `Forwarded` (RFC 7239 §4).
-fn element(out: &mut Vec<u8>, facts: &Facts<'_>) {
+fn element(out: &mut Vec<u8>, facts: &Facts<'_>, mut address: impl FnMut(&mut Vec<u8>, IpAddr)) {
     out.extend_from_slice(b"for=");
     if facts.sender.is_ipv6() {
         out.extend_from_slice(b"\"[");
-        address_text(out, facts.sender);
+        address(out, facts.sender);
         out.extend_from_slice(b"]\"");
     } else {
-        address_text(out, facts.sender);
+        address(out, facts.sender);
     }
     out.extend_from_slice(b";proto=http;host=");
     // A host may hold ':' and brackets, which a token may not.
