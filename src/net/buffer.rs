@@ -1,4 +1,4 @@
-//! Bytes read and not yet used: a contiguous window over one allocation that is given back when empty.
+//! Bytes read and not yet used: a contiguous window over one allocation.
 
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -10,7 +10,7 @@ const SMALL: usize = 8 * 1024;
 /// What it grows to while a body streams, in bytes.
 const LARGE: usize = 64 * 1024;
 
-/// A read buffer. Allocates at the first read, and [`Buffer::release`] gives the allocation back.
+/// A read buffer. Allocates at the first read; dropped with its `Scratch` or used again by another connection.
 #[derive(Debug, Default)]
 pub struct Buffer {
     storage: Vec<u8>,
@@ -41,13 +41,6 @@ impl Buffer {
         if self.is_empty() {
             self.start = 0;
             self.end = 0;
-        }
-    }
-
-    /// Gives the allocation back. Only sensible when empty; what is there stays.
-    pub fn release(&mut self) {
-        if self.is_empty() {
-            *self = Buffer::default();
         }
     }
 
@@ -147,15 +140,5 @@ mod tests {
         // Read into no room at all, a stream would seem to be at its end.
         assert!(!buffer.make_room(SMALL + 10));
         assert_eq!(buffer.storage.len(), SMALL + 10);
-    }
-
-    #[test]
-    fn an_empty_buffer_gives_its_memory_back() {
-        let mut buffer = with(b"x");
-        buffer.release();
-        assert_eq!(buffer.data(), b"x");
-        buffer.consume(1);
-        buffer.release();
-        assert_eq!(buffer.storage.capacity(), 0);
     }
 }

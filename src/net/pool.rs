@@ -116,11 +116,6 @@ impl Pools {
     pub fn forget(&mut self, peer: PeerId) {
         self.by_peer.remove(&peer);
     }
-
-    /// Idle connections held, over all peers.
-    pub fn idle(&self) -> usize {
-        self.by_peer.values().map(|pool| pool.idle.len()).sum()
-    }
 }
 
 impl Pool {

@@ -57,10 +57,6 @@ pub struct Tally {
     pub requests: AtomicU64,
     /// Answers by class: 1xx, 2xx, 3xx, 4xx, 5xx.
     pub responses: [AtomicU64; 5],
-    /// Bytes sent to it.
-    pub sent: AtomicU64,
-    /// Bytes received from it.
-    pub received: AtomicU64,
     /// Attempts that failed.
     pub fails: AtomicU64,
     /// How often traffic made it unavailable.
