@@ -99,6 +99,39 @@ impl Clock {
     }
 }
 
+/// One moment on both clocks: to tell the calendar's time of a timestamp, and the other way round.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment {
+    /// The process's clock.
+    pub now: Timestamp,
+    /// The calendar.
+    pub wall: SystemTime,
+}
+
+impl Moment {
+    /// This one.
+    pub fn present() -> Moment {
+        Moment { now: Clock::process().now(), wall: wall() }
+    }
+
+    /// The calendar's time of a timestamp.
+    pub fn calendar(&self, at: Timestamp) -> SystemTime {
+        if at >= self.now {
+            self.wall.checked_add(at.since(self.now)).unwrap_or(self.wall)
+        } else {
+            self.wall.checked_sub(self.now.since(at)).unwrap_or(self.wall)
+        }
+    }
+
+    /// The timestamp of a time of the calendar; never before the epoch.
+    pub fn timestamp(&self, at: SystemTime) -> Timestamp {
+        match at.duration_since(self.wall) {
+            Ok(ahead) => self.now + ahead,
+            Err(behind) => self.now - behind.duration(),
+        }
+    }
+}
+
 /// The calendar's time, for logs, `Date` and cookies. Never for measuring.
 pub fn wall() -> SystemTime {
     #[expect(clippy::disallowed_methods, reason = "this is the module that reads clocks")]

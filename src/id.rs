@@ -14,6 +14,9 @@ pub struct GroupId(u32);
 pub struct PeerId(u32);
 
 impl GroupId {
+    /// No group's: what a location has that answers by itself.
+    pub const NONE: GroupId = GroupId(0);
+
     /// An id no other group of this process has.
     pub fn fresh() -> GroupId {
         static NEXT: AtomicU32 = AtomicU32::new(1);
@@ -26,6 +29,13 @@ impl PeerId {
     pub fn fresh() -> PeerId {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         PeerId(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl PeerId {
+    /// The number in it: what the admin API calls the peer's `id`.
+    pub fn number(self) -> u64 {
+        self.0.into()
     }
 }
 

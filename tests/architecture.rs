@@ -10,10 +10,11 @@ use tokens::{Token, tokens};
 
 /// A module names only modules of a lower layer (docs/ARCHITECTURE.md §2).
 const LAYERS: &[&[&str]] = &[
-    &["clock", "shutdown", "id", "share"],
-    &["balancer", "health", "http1"],
+    &["clock", "shutdown", "id", "share", "endpoint"],
+    &["affinity", "balancer", "health", "http1", "proxy_protocol", "shape", "tls"],
     &["config"],
-    &["topology", "net", "probe", "telemetry", "mailbox"],
+    &["topology", "net", "probe", "telemetry", "state", "compose"],
+    &["mailbox"],
     &["proxy", "control"],
     &["admin", "demo"],
     &["app"],
@@ -22,7 +23,7 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// The pure modules do no IO, so they have no use for these.
-const PURE: &[&str] = &["balancer", "health", "http1"];
+const PURE: &[&str] = &["affinity", "balancer", "health", "http1", "proxy_protocol", "shape"];
 const IMPURE_CRATES: &[&str] =
     &["tokio", "tokio_util", "tracing", "serde", "serde_json", "hyper", "hyper_util", "socket2"];
 

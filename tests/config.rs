@@ -87,11 +87,15 @@ fn lines_of_full_toml(text: &str) -> Vec<Line> {
         if line.starts_with('[') {
             place = match line.split(']').next().unwrap().trim_start_matches('[') {
                 "admin" => Place::Admin,
+                "limit_req_zone.per_client" => Place::LimitReqZone,
+                "limit_conn_zone.per_client" => Place::LimitConnZone,
                 "server" => Place::Server,
                 "server.location" => Place::Location,
+                "stream" => Place::Stream,
                 header if header.ends_with(".servers") => Place::Peer,
                 header if header.ends_with(".health_check") => Place::HealthCheck,
                 header if header.ends_with(".match") => Place::Match,
+                header if header.ends_with(".tls") => Place::UpstreamTls,
                 header if header.starts_with("upstream.") => Place::Upstream,
                 header => panic!("[{header}]"),
             };
@@ -116,18 +120,79 @@ fn full_toml_has_every_setting_at_its_default() {
     for (place, key, value) in [
         (Place::Listen, "address", "\"0.0.0.0:80\""),
         (Place::Listen, "default_server", "false"),
+        (Place::Listen, "h2c", "false"),
+        (Place::Listen, "proxy_protocol", "false"),
+        (Place::Listen, "mode", "\"0666\""),
+        (Place::ListenTls, "certificate", "\"example.com.pem\""),
+        (Place::ListenTls, "key", "\"example.com.key\""),
+        (Place::ListenTls, "protocols", "[\"TLSv1.2\", \"TLSv1.3\"]"),
+        (Place::ListenTls, "verify_client", "\"off\""),
+        (Place::Hsts, "max_age", "\"1y\""),
+        (Place::Hsts, "include_subdomains", "false"),
+        (Place::Hsts, "preload", "false"),
+        (Place::Listen, "udp", "false"),
         (Place::Path, "exact", "\"/rpc\""),
         (Place::Queue, "size", "100"),
         (Place::Queue, "timeout", "\"60s\""),
         (Place::RetryBudget, "percent", "20"),
         (Place::RetryBudget, "min_per_second", "10"),
+        (Place::Outliers, "interval", "\"10s\""),
+        (Place::Outliers, "failure_share", "\"50%\""),
+        (Place::Outliers, "latency_factor", "3"),
+        (Place::Outliers, "min_requests", "20"),
+        (Place::Sticky, "path", "\"/\""),
+        (Place::Sticky, "httponly", "false"),
+        (Place::Sticky, "secure", "false"),
+        (Place::Sticky, "nocache", "false"),
+        (Place::Learn, "create", "\"$upstream_cookie_sid\""),
+        (Place::Learn, "lookup", "\"$cookie_sid\""),
+        (Place::Learn, "size", "100000"),
+        (Place::Learn, "timeout", "\"10m\""),
+        (Place::Learn, "header", "false"),
+        (Place::Split, "upstream", "\"rpc\""),
+        (Place::Split, "percent", "5"),
+        (Place::Mirror, "upstream", "\"rpc\""),
+        (Place::Mirror, "percent", "100"),
+        (Place::Mirror, "max", "100"),
+        (Place::Mirror, "timeout", "\"10s\""),
+        (Place::LimitReq, "zone", "\"per_client\""),
+        (Place::LimitReq, "burst", "0"),
+        (Place::LimitReq, "delay", "0"),
+        (Place::LimitReq, "nodelay", "false"),
+        (Place::LimitConn, "zone", "\"per_client\""),
+        (Place::LimitConn, "connections", "10"),
+        (Place::Consul, "service", "\"web\""),
+        (Place::Consul, "address", "\"127.0.0.1:8500\""),
     ] {
         assert!(text.contains(&format!("{key} = {value}")), "{key}");
-        let (key, value) = (key.to_owned(), value.to_owned());
-        lines.push(Line { number: 0, place, key, value, active: true });
+        // A port has no mode: it stands in a comment.
+        let (active, key, value) = (key != "mode", key.to_owned(), value.to_owned());
+        lines.push(Line { number: 0, place, key, value, active });
     }
-    // What makes the second upstream a gRPC one, and shows what a `match` is without being the default of it.
-    let beside = [(Place::HealthCheck, "\"grpc\""), (Place::Match, "\"200-399\"")];
+    for (place, key, value) in
+        [(Place::Listen, "tls", "{ certificate = "), (Place::ListenTls, "client_ca_file", "\"clients.pem\"")]
+    {
+        assert!(text.contains(&format!("{key} = {value}")), "{key}");
+        let (key, value) = (key.to_owned(), value.to_owned());
+        lines.push(Line { number: 0, place, key, value, active: false });
+    }
+    for key in ["cookie", "expires", "domain", "samesite", "secret", "route", "learn"] {
+        assert!(text.contains(&format!("{key} = ")), "{key}");
+        lines.push(Line { number: 0, place: Place::Sticky, key: key.to_owned(), value: String::new(), active: false });
+    }
+    for (place, key) in
+        [(Place::Location, "return"), (Place::Return, "status"), (Place::Return, "location"), (Place::Return, "text")]
+    {
+        assert!(text.contains(&format!("{key} = ")), "{key}");
+        lines.push(Line { number: 0, place, key: key.to_owned(), value: String::new(), active: false });
+    }
+    for (key, value) in [("tag", "\"blue\""), ("datacenter", "\"dc1\""), ("token", "\"${CONSUL_TOKEN:-secret}\"")] {
+        assert!(text.contains(&format!("{key} = {value}")), "{key}");
+        lines.push(Line { number: 0, place: Place::Consul, key: key.into(), value: value.into(), active: false });
+    }
+    // What makes the second upstream a gRPC one, and the third one of TCP, and shows what a `match` is without
+    // being the default of it.
+    let beside = [(Place::HealthCheck, "\"grpc\""), (Place::HealthCheck, "\"tcp\""), (Place::Match, "\"200-399\"")];
     for directive in DIRECTIVES {
         let found: Vec<&Line> = lines
             .iter()
@@ -135,9 +200,9 @@ fn full_toml_has_every_setting_at_its_default() {
             .filter(|line| !beside.contains(&(line.place, line.value.as_str())))
             .collect();
         match directive.default {
-            _ if ["upstream", "server", "location", "admin", "health_check", "match", "servers"]
+            _ if ["upstream", "server", "stream", "location", "admin", "health_check", "match", "servers", "tls"]
                 .contains(&directive.key) => {}
-            _ if directive.key == "status" => {}
+            _ if ["status", "limit_req_zone", "limit_conn_zone"].contains(&directive.key) => {}
             Fallback::Is(default) => {
                 assert!(!found.is_empty(), "`{}` is missing", directive.key);
                 for line in found {
@@ -156,14 +221,25 @@ fn full_toml_means_what_a_file_without_its_defaults_means() {
         [upstream.web]
         servers = ["pyfla_app1:5000"]
         health_check = {}
+        [upstream.secure]
+        servers = ["secure_app:8443"]
         [upstream.rpc]
-        servers = ["grpc_app:50051"]
+        servers = ["grpc_app"]
         health_check = { type = "grpc" }
+        [upstream.redis]
+        servers = ["redis1:6379", "redis2:6379"]
+        health_check = { type = "tcp" }
+        [[stream]]
+        listen = 6379
+        proxy_pass = "redis"
         [[server]]
         listen = 80
         [[server.location]]
         path = "/"
         proxy_pass = "http://web"
+        [[server.location]]
+        path = "/secure/"
+        proxy_pass = "https://secure"
         [[server.location]]
         path = { exact = "/rpc" }
         proxy_pass = "http://rpc"
@@ -176,7 +252,9 @@ fn each_setting_that_full_toml_comments_out_can_be_used() {
     let text = file("config/full.toml");
     let usual = loaded(&text).config;
     let lines = lines_of_full_toml(&text);
-    let optional: Vec<&Line> = lines.iter().filter(|line| !line.active).collect();
+    // Those that name files need them: they have cases of their own.
+    let names_files = |line: &Line| ["ca_file", "certificate", "key", "tls"].contains(&line.key.as_str());
+    let optional: Vec<&Line> = lines.iter().filter(|line| !line.active && !names_files(line)).collect();
     assert!(optional.len() >= 8);
     for line in optional {
         let changed: Vec<&str> = text

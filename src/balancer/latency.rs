@@ -1,8 +1,10 @@
 //! How fast does a peer answer? (nginx: `ngx_http_upstream_least_time_module.c`)
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::histogram::{Distribution, Histogram};
 use crate::clock::Timestamp;
 
 /// Which time `least_time` compares.
@@ -27,6 +29,8 @@ pub struct Latency {
     last_picked: AtomicU64,
     /// The averages are old: the next request's times count for most.
     doubted: AtomicBool,
+    /// Times until the head, one by one: for who needs more than an average. Not there until somebody does.
+    heads: OnceLock<Box<Histogram>>,
 }
 
 /// One request at one peer, from the pick on; the lease keeps it.
@@ -69,7 +73,19 @@ impl Latency {
         if !timing.head_seen {
             timing.head_seen = true;
             self.waiting.leave(timing.began);
-            self.header.add(now.since(timing.began), timing.share);
+            let took = now.since(timing.began);
+            self.header.add(took, timing.share);
+            if let Some(heads) = self.heads.get() {
+                heads.add(took);
+            }
+        }
+    }
+
+    /// The request is taken from the peer, which has not answered yet, because another was faster. It still has to end.
+    /// Left out of the counts, it would make slow answers look as if there were none.
+    pub fn outrun(&self, timing: &Timing, now: Timestamp) {
+        if let Some(heads) = self.heads.get().filter(|_| !timing.head_seen) {
+            heads.add(now.since(timing.began));
         }
     }
 
@@ -97,6 +113,17 @@ impl Latency {
     /// The moving average over the peer's requests; `None` before the first.
     pub fn average(&self, measure: Measure) -> Option<Duration> {
         self.of(measure).exact()
+    }
+
+    /// From now on, the times until the head are counted one by one. That stays so: it costs an addition a request.
+    pub fn count_heads(&self) {
+        self.heads.get_or_init(Box::default);
+    }
+
+    /// The times until the head, of all requests since [`count_heads`](Latency::count_heads) but those that failed;
+    /// `None`: they are not counted.
+    pub fn heads(&self) -> Option<Distribution> {
+        self.heads.get().map(|heads| heads.counts())
     }
 
     /// When the peer was picked last; `None`: never.

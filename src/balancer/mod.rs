@@ -12,6 +12,7 @@ mod alone;
 mod bits;
 mod cycle;
 mod hash;
+mod histogram;
 mod ip_hash;
 mod ketama;
 mod latency;
@@ -27,6 +28,7 @@ mod smooth;
 mod testing;
 mod walk;
 
+pub use histogram::Distribution;
 pub use ip_hash::{IpHashKey, ip_hash_key};
 pub use latency::{Latency, Measure, Timing};
 

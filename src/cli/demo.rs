@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 
 use clap::Args;
@@ -12,7 +13,9 @@ use super::run;
 use crate::app::Options;
 use crate::config::model::{Address, Config};
 use crate::config::{self, Env};
-use crate::demo::backend;
+use crate::demo::{backend, certificate};
+use crate::endpoint::Endpoint;
+use crate::tls::{Acceptor, ClientPolicy, ServerSettings, Versions};
 
 /// The configuration of the demo, as a file one could write.
 const DEMO: &str = include_str!("../../config/demo.toml");
@@ -22,9 +25,12 @@ const FIRST_PORT: u16 = 5001;
 /// Arguments of `weir demo`.
 #[derive(Args, Clone, Debug)]
 pub struct DemoArgs {
-    /// The port of the balancer
-    #[arg(long, default_value_t = 8080)]
-    pub port: u16,
+    /// The port of the balancer [default: 8080, with --tls 8443]
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// Speak TLS, with a certificate made on the spot
+    #[arg(long)]
+    pub tls: bool,
     /// How many applications, on the ports from 5001 on
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub apps: u16,
@@ -39,6 +45,13 @@ pub fn run(args: &DemoArgs) -> ExitCode {
         Ok(loaded) => shape(loaded.config, args),
         Err(diagnostics) => {
             diagnostics.print();
+            return ExitCode::from(1);
+        }
+    };
+    let config = match config {
+        Ok(config) => config,
+        Err(why) => {
+            tracing::error!("{why}");
             return ExitCode::from(1);
         }
     };
@@ -65,15 +78,32 @@ pub fn run(args: &DemoArgs) -> ExitCode {
         return ExitCode::from(1);
     }
     let shown = args.clone();
-    let code = run::serve(Options { config, file: None, started: Box::new(move || introduce(&shown)) });
+    let code = run::serve(Options { started: Box::new(move || introduce(&shown)), ..Options::of(config) });
     stop.cancel();
     code
 }
 
-/// The demo's configuration for other ports and numbers.
-fn shape(mut config: Config, args: &DemoArgs) -> Config {
+impl DemoArgs {
+    fn port(&self) -> u16 {
+        self.port.unwrap_or(if self.tls { 8443 } else { 8080 })
+    }
+}
+
+/// An acceptor with a certificate of its own.
+fn acceptor() -> Result<Arc<Acceptor>, String> {
+    let pair = certificate::make().map_err(|error| error.to_string())?;
+    let settings = ServerSettings { pairs: vec![pair], versions: Versions::ALL, clients: ClientPolicy::default() };
+    Acceptor::new(settings).map(Arc::new)
+}
+
+/// The demo's configuration for other ports and numbers, and for TLS.
+fn shape(mut config: Config, args: &DemoArgs) -> Result<Config, String> {
+    let tls = if args.tls { Some(acceptor()?) } else { None };
     for listen in config.servers.iter_mut().flat_map(|server| &mut server.listen) {
-        listen.address.set_port(args.port);
+        listen.tls.clone_from(&tls);
+        if let Endpoint::Ip(address) = &mut listen.address {
+            address.set_port(args.port());
+        }
     }
     for upstream in &mut config.upstreams {
         if let Some(first) = upstream.servers.first().cloned() {
@@ -85,7 +115,7 @@ fn shape(mut config: Config, args: &DemoArgs) -> Config {
             upstream.servers = (0..args.apps).map(server).collect();
         }
     }
-    config
+    Ok(config)
 }
 
 fn serve(listeners: Vec<(TcpListener, usize)>, stop: &CancellationToken) {
@@ -107,18 +137,34 @@ fn serve(listeners: Vec<(TcpListener, usize)>, stop: &CancellationToken) {
 }
 
 fn introduce(args: &DemoArgs) {
-    let DemoArgs { port, apps } = args;
+    let (port, apps) = (args.port(), args.apps);
+    let curl = if args.tls { format!("curl -k https://localhost:{port}") } else { format!("curl localhost:{port}") };
     let last = FIRST_PORT + apps - 1;
     println!(
         "weir demo: {apps} applications on {FIRST_PORT}-{last}, the balancer on {port}. Try, in another terminal:
 
-  curl localhost:{port}                      again and again: [1], [2], [3], [1], ...
+  {curl:<40}again and again: [1], [2], [3], [1], ...
   curl -X POST localhost:{FIRST_PORT}/break           make the first one sick: it leaves within seconds, below is said why
   curl -X POST localhost:{FIRST_PORT}/fix             make it well: it comes back
-  while sleep 0.2; do curl -s localhost:{port}; done
+  while sleep 0.2; do {curl} -s; done
 
 The configuration is config/demo.toml; `weir run -c upstream.toml` runs your own. Ctrl-C ends.
 Changes of state, as they happen:
 "
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn with_tls_the_demo_has_a_certificate_and_another_port() {
+        let loaded = config::parse("config/demo.toml", DEMO, &Env::of([])).unwrap();
+        for (tls, port) in [(false, "127.0.0.1:8080"), (true, "127.0.0.1:8443")] {
+            let shaped = shape(loaded.config.clone(), &DemoArgs { port: None, tls, apps: 1 }).unwrap();
+            let listen = &shaped.servers[0].listen[0];
+            assert_eq!((listen.address.to_string().as_str(), listen.tls.is_some()), (port, tls));
+        }
+    }
 }

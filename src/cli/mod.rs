@@ -1,9 +1,15 @@
 //! The command line: one file a subcommand. Exit codes: 0 fine, 1 the thing checked is bad, 2 usage.
 
+pub mod ask;
 pub mod check;
 pub mod demo;
 pub mod healthcheck;
+pub mod lever;
+pub mod plan;
+pub mod reload;
 pub mod run;
+pub mod status;
+pub mod wait;
 
 use std::process::ExitCode;
 
@@ -33,6 +39,24 @@ enum Subcommands {
     Demo(demo::DemoArgs),
     /// Ask a URL, or this container's weir, whether it is well
     Healthcheck(healthcheck::HealthcheckArgs),
+    /// Show groups and peers as they are
+    Status(status::StatusArgs),
+    /// Let a peer finish what it has, and send it nothing new
+    Drain(lever::LeverArgs),
+    /// End a drain
+    Undrain(lever::LiftArgs),
+    /// Send a peer nothing at all, probes included
+    Down(lever::LeverArgs),
+    /// End a down or a drain
+    Up(lever::LiftArgs),
+    /// Give a peer another share of the requests
+    Weight(lever::WeightArgs),
+    /// Wait until peers are up, or one is drained
+    Wait(wait::WaitArgs),
+    /// Read the file again, and say what changed
+    Reload(reload::ReloadArgs),
+    /// Say what a configuration would change
+    Plan(plan::PlanArgs),
 }
 
 /// Parses the command line and obeys.
@@ -42,6 +66,15 @@ pub fn main() -> ExitCode {
         Subcommands::Check(args) => check::run(args),
         Subcommands::Demo(args) => demo::run(&args),
         Subcommands::Healthcheck(args) => healthcheck::run(&args, own_admin),
+        Subcommands::Status(args) => status::run(args),
+        Subcommands::Drain(args) => lever::run("drain", args, None),
+        Subcommands::Undrain(args) => lever::lift("undrain", args),
+        Subcommands::Down(args) => lever::run("down", args, None),
+        Subcommands::Up(args) => lever::lift("up", args),
+        Subcommands::Weight(args) => lever::run("weight", args.lever, Some(args.weight)),
+        Subcommands::Wait(args) => wait::run(args),
+        Subcommands::Reload(args) => reload::run(&args),
+        Subcommands::Plan(args) => plan::run(&args),
     }
 }
 

@@ -1,18 +1,31 @@
 //! Which address is meant? `80`, `":8080"`, `"[::1]:80"` to listen on; `"app:5000"` to connect to.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
 
 use super::diagnostic::Unfit;
 use super::model::Address;
+use crate::endpoint::Endpoint;
 
 /// nginx's default port, for servers of an upstream and for `listen`.
 const DEFAULT_PORT: u16 = 80;
 
+/// A unix socket's path has 107 bytes at most (Linux: `sun_path`).
+const MAX_SOCKET_PATH: usize = 107;
+
 /// An address to listen on; port 0 lets the system choose.
-pub(super) fn listen(text: &str) -> Result<SocketAddr, Unfit> {
-    if text.starts_with("unix:") {
-        return Err(Unfit::because("listening on a unix socket is not supported yet"));
+pub(super) fn listen(text: &str) -> Result<Endpoint, Unfit> {
+    if let Some(path) = after_unix(text) {
+        return socket(path).map(Endpoint::Unix);
     }
+    if text.starts_with('/') {
+        return Err(Unfit::because("a socket is marked as one").help(format!("write `\"unix:{text}\"`")));
+    }
+    listen_ip(text).map(Endpoint::Ip)
+}
+
+fn listen_ip(text: &str) -> Result<SocketAddr, Unfit> {
     if let Some((scheme, rest)) = text.split_once("://") {
         return Err(Unfit::because(format!("an address has no `{scheme}://`")).help(format!("write `\"{rest}\"`")));
     }
@@ -39,17 +52,20 @@ pub(super) fn listen(text: &str) -> Result<SocketAddr, Unfit> {
 
 /// A server of an upstream: a name or a literal address, and a port.
 pub(super) fn server(text: &str) -> Result<Address, Unfit> {
-    if text.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("unix:")) {
-        return Err(Unfit::because("unix sockets of applications are not supported yet"));
-    }
-    if let Some((scheme, rest)) = text.split_once("://") {
-        let rest = rest.trim_end_matches('/');
-        return Err(Unfit::because(format!("an address has no `{scheme}://`")).help(format!("write `\"{rest}\"`")));
-    }
     if let Some((address, parameters)) = text.split_once(char::is_whitespace) {
         let parameters: Vec<String> = parameters.split_whitespace().map(as_toml).collect();
         let table = format!("write `{{ address = \"{address}\", {} }}`", parameters.join(", "));
         return Err(Unfit::because("it contains a space").help(table));
+    }
+    if let Some(path) = after_unix(text) {
+        return socket(path).map(Address::Unix);
+    }
+    if text.starts_with('/') {
+        return Err(Unfit::because("a socket is marked as one").help(format!("write `\"unix:{text}\"`")));
+    }
+    if let Some((scheme, rest)) = text.split_once("://") {
+        let rest = rest.trim_end_matches('/');
+        return Err(Unfit::because(format!("an address has no `{scheme}://`")).help(format!("write `\"{rest}\"`")));
     }
     if let Some(at) = text.find(['/', '?', '#']) {
         let unfit = Unfit::because("an address has no path");
@@ -63,6 +79,42 @@ pub(super) fn server(text: &str) -> Result<Address, Unfit> {
     match literal(host) {
         Some(ip) => Ok(Address::Ip((ip, port).into())),
         None => Ok(Address::Name { host: name(host)?, port }),
+    }
+}
+
+/// The SRV records of a service of a host: `http` means `_http._tcp.HOST`; a service with a dot in it is the beginning
+/// of the name as it stands (nginx: `service`).
+pub(super) fn service(host: &str, service: &str) -> Result<Address, Unfit> {
+    if let Some((host, _)) = host.split_once(':').filter(|_| !host.starts_with('[')) {
+        return Err(Unfit::because("the records tell the port").help(format!("write `address = \"{host}\"`")));
+    }
+    if literal(host).is_some() {
+        return Err(Unfit::because("this is an address, which has no SRV records"));
+    }
+    if service.is_empty() {
+        return Err(Unfit::because("`service` is empty").help("write `service = \"http\"`"));
+    }
+    let host = name(host)?;
+    let asked = if service.contains('.') { format!("{service}.{host}") } else { format!("_{service}._tcp.{host}") };
+    name(&asked)
+        .map(|name| Address::Service { name })
+        .map_err(|unfit| Unfit::because(format!("`{asked}` cannot be a name")).help(unfit.help.unwrap_or(unfit.why)))
+}
+
+/// What stands behind nginx's `unix:`, in any case.
+fn after_unix(text: &str) -> Option<&str> {
+    text.split_at_checked(5).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("unix:")).map(|(_, path)| path)
+}
+
+/// The path of a unix socket.
+pub(super) fn socket(path: &str) -> Result<Arc<Path>, Unfit> {
+    match path {
+        "" => Err(Unfit::because("the path of the socket is missing").help("write `\"unix:/run/app.sock\"`")),
+        _ if !path.starts_with('/') => Err(Unfit::because("the path of a socket begins with `/`")),
+        _ if path.ends_with('/') => Err(Unfit::because("the name of the socket is missing")),
+        _ if path.chars().any(char::is_control) => Err(Unfit::because("it contains a control character")),
+        _ if path.len() > MAX_SOCKET_PATH => Err(Unfit::because("the path of a socket has at most 107 bytes")),
+        _ => Ok(Path::new(path).into()),
     }
 }
 
@@ -173,8 +225,9 @@ mod tests {
             ("127.0.0.1:0", "127.0.0.1:0"),
         ];
         for (text, address) in table {
-            assert_eq!(listen(text), Ok(address.parse().unwrap()), "{text}");
+            assert_eq!(listen(text), Ok(Endpoint::Ip(address.parse().unwrap())), "{text}");
         }
+        assert_eq!(listen("unix:/run/weir.sock"), Ok(Endpoint::Unix(Path::new("/run/weir.sock").into())));
     }
 
     #[test]
@@ -189,7 +242,10 @@ mod tests {
             ("127.0.0.1:65536", "`65536` is not a port: 0 to 65535"),
             ("127.0.0.1:+80", "`+80` is not a port: 0 to 65535"),
             ("127.0.0.1:", "`` is not a port: 0 to 65535"),
-            ("unix:/run/weir.sock", "listening on a unix socket is not supported yet"),
+            ("unix:", "the path of the socket is missing"),
+            ("unix:weir.sock", "the path of a socket begins with `/`"),
+            ("unix:/run/", "the name of the socket is missing"),
+            ("/run/weir.sock", "a socket is marked as one"),
             ("http://127.0.0.1:80", "an address has no `http://`"),
         ];
         for (text, reason) in table {
@@ -207,9 +263,32 @@ mod tests {
             ("10.0.0.1", Ok(Address::Ip("10.0.0.1:80".parse().unwrap()))),
             ("10.0.0.1:5000", Ok(Address::Ip("10.0.0.1:5000".parse().unwrap()))),
             ("[::1]:5000", Ok(Address::Ip("[::1]:5000".parse().unwrap()))),
+            ("Unix:/run/app.sock", Ok(Address::Unix(Path::new("/run/app.sock").into()))),
         ];
         for (text, address) in table {
             assert_eq!(server(text), address, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_service_is_asked_for_as_nginx_does() {
+        for (host, of, asked) in [
+            ("backend.Example.com", "http", "_http._tcp.backend.example.com"),
+            ("app", "_web._udp", "_web._udp.app"),
+            ("app", "web.v1", "web.v1.app"),
+            ("app.", "http", "_http._tcp.app."),
+        ] {
+            assert_eq!(service(host, of), Ok(Address::Service { name: asked.to_owned() }), "{host} {of}");
+        }
+        for (host, of, reason) in [
+            ("app:80", "http", "the records tell the port"),
+            ("10.0.0.1", "http", "this is an address, which has no SRV records"),
+            ("[::1]", "http", "this is an address, which has no SRV records"),
+            ("app", "", "`service` is empty"),
+            ("app", "a b", "`_a b._tcp.app` cannot be a name"),
+            ("", "http", "the host is missing"),
+        ] {
+            assert_eq!(why(service(host, of)), reason, "{host} {of}");
         }
     }
 
@@ -230,7 +309,9 @@ mod tests {
             ("[zz]:1", "`[zz]` is not an IPv6 address"),
             ("bücher:80", "a name cannot contain 'ü'"),
             ("a..b", "a name consists of parts of 1 to 63 letters, 253 in all"),
-            ("Unix:/run/app.sock", "unix sockets of applications are not supported yet"),
+            ("unix:app.sock", "the path of a socket begins with `/`"),
+            ("unix:/run/a\0b", "it contains a control character"),
+            ("unix:/run/app.sock weight=2", "it contains a space"),
         ];
         for (text, reason) in table {
             assert_eq!(why(server(text)), reason, "{text}");

@@ -12,6 +12,9 @@ pub struct Env {
     file: BTreeMap<String, String>,
     mistakes: Vec<String>,
     admin_socket: PathBuf,
+    folder: PathBuf,
+    /// Folders of a container, and where they are here.
+    mounts: Vec<(PathBuf, PathBuf)>,
 }
 
 impl Env {
@@ -28,6 +31,7 @@ impl Env {
             Err(error) => env.mistakes.push(format!("cannot read {}: {error}", path.display())),
         }
         env.admin_socket = env.choose_admin_socket();
+        env.folder = dir.to_owned();
         env
     }
 
@@ -36,6 +40,24 @@ impl Env {
         match path.parent() {
             Some(dir) if dir != Path::new("") => Env::process(dir),
             _ => Env::process(Path::new(".")),
+        }
+    }
+
+    /// The environment of a container with these variables and mounts (where in it, where here), for a configuration in
+    /// `dir`: with the `.env` there.
+    pub fn of_container(variables: BTreeMap<String, String>, mounts: Vec<(PathBuf, PathBuf)>, dir: &Path) -> Env {
+        let dir = if dir == Path::new("") { Path::new(".") } else { dir };
+        let admin_socket = PathBuf::from("/run/weir/weir.sock");
+        Env { process: variables, admin_socket, mounts, ..Env::process(dir) }
+    }
+
+    /// Where a path of the configuration is here: below its folder, or where a container's mount has it.
+    pub(super) fn here(&self, path: &Path) -> PathBuf {
+        let mut inside = self.mounts.iter().filter_map(|(there, here)| Some((here, path.strip_prefix(there).ok()?)));
+        match inside.next() {
+            Some((here, rest)) if rest == Path::new("") => here.clone(),
+            Some((here, rest)) => here.join(rest),
+            None => self.folder.join(path),
         }
     }
 
@@ -56,6 +78,11 @@ impl Env {
     /// must make, mode 0700. `weir healthcheck` without arguments asks here.
     pub fn admin_socket(&self) -> &Path {
         &self.admin_socket
+    }
+
+    /// The folder of the configuration, where its relative paths to `servers_file` begin.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// What is wrong with `.env`. Names lines, never shows them.
@@ -90,6 +117,13 @@ impl Env {
             }
         }
     }
+}
+
+/// What a file of variables says, as `env_file` of a compose file reads it; lines that say nothing are passed over.
+pub fn variables_of(text: &str) -> BTreeMap<String, String> {
+    let mut env = Env::default();
+    env.read_file("", text);
+    env.file
 }
 
 /// Whether a variable may be called so: letters, digits and `_`, not beginning with a digit.

@@ -9,18 +9,32 @@ mod balance;
 mod decode;
 pub mod diagnostic;
 pub mod directives;
+mod entry;
 pub mod env;
+pub mod expect;
+mod files;
+mod json;
+pub mod json_test;
+pub mod limits;
 pub mod model;
+pub mod peers;
+pub mod places;
+mod redact;
 pub mod reference;
-mod suggest;
+pub mod shares;
+mod streams;
+pub mod suggest;
 mod syntax;
 pub mod template;
+mod trusted_proxies;
 pub mod units;
 mod written;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
+pub use entry::server_from;
 pub use env::Env;
 pub use model::Config;
+pub use trusted_proxies::TrustedProxies;
 
 /// A file that was understood.
 #[derive(Clone, Debug)]
@@ -29,6 +43,8 @@ pub struct Loaded {
     pub config: Config,
     /// What is allowed and probably not meant. Often empty.
     pub warnings: Diagnostics,
+    /// The files that were read beside it: certificates and keys.
+    pub files: Vec<PathBuf>,
 }
 
 /// The largest file that is read, in bytes: somebody's log or disk image is refused, not parsed.
@@ -51,12 +67,12 @@ pub fn load(path: &Path, env: &Env) -> Result<Loaded, Diagnostics> {
 
 /// Checks the text of a file; `name` is what diagnostics call it.
 pub fn parse(name: &str, text: &str, env: &Env) -> Result<Loaded, Diagnostics> {
-    let (config, mut found) = decode::decode(text, env);
+    let (config, mut found, files) = decode::decode(text, env);
     found.sort_by_key(|diagnostic| diagnostic.position());
     if found.iter().any(Diagnostic::is_error) {
-        return Err(Diagnostics::new(name, text, found));
+        return Err(Diagnostics::new(name, text, found).with_files(files));
     }
-    Ok(Loaded { config, warnings: Diagnostics::new(name, text, found) })
+    Ok(Loaded { config, warnings: Diagnostics::new(name, text, found), files })
 }
 
 /// Which file to use: the one named on the command line (`-c`), the one `WEIR_CONFIG` names, else the first of

@@ -2,14 +2,22 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
-
+use super::json_test::JsonTest;
+use super::limits::Limits;
+use super::shares::{Mirror, Split};
+pub use super::streams::{StreamServer, StreamSettings};
 use super::template::Template;
+use super::trusted_proxies::TrustedProxies;
+use crate::affinity::Secret;
 use crate::balancer::Method;
+use crate::endpoint::Endpoint;
+use crate::health::outlier::Rule;
+use crate::proxy_protocol;
+use crate::tls::{Acceptor, Connector};
 
 /// A whole checked `upstream.toml`. `Topology::build` of it cannot fail.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,17 +31,41 @@ pub struct Config {
     /// `shutdown_timeout`: how long in-flight requests may take after SIGTERM.
     pub shutdown_timeout: Duration,
     /// `trusted_proxies`: whose X-Forwarded-* fields are believed.
-    pub trusted_proxies: Vec<IpNet>,
+    pub trusted_proxies: TrustedProxies,
+    /// `real_ip_header`: where a trusted proxy tells the client's address.
+    pub real_ip_header: RealIpHeader,
     /// `resolver`: DNS servers; empty: those of /etc/resolv.conf.
     pub resolver: Vec<SocketAddr>,
     /// `resolver_valid`: overrides the TTL of answers.
     pub resolver_valid: Option<Duration>,
+    /// `state_file`; `None`: what weir learns ends with the process.
+    pub state_file: Option<PathBuf>,
+    /// `takeover`: where a successor asks for the listening sockets; `None`: nowhere.
+    pub takeover: Option<PathBuf>,
+    /// `docker_socket`: where the Docker engine's API is, for upstreams with `docker = true`.
+    pub docker_socket: PathBuf,
     /// `[admin]`.
     pub admin: Admin,
     /// `[upstream.NAME]`, in the order of the file, then the implicit groups of `proxy_pass` to a plain address.
     pub upstreams: Vec<Upstream>,
     /// `[[server]]`, in the order of the file.
     pub servers: Vec<Server>,
+    /// `[[stream]]`, in the order of the file.
+    pub streams: Vec<StreamServer>,
+}
+
+/// `real_ip_header`: where a trusted proxy tells the client's address.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RealIpHeader {
+    /// `X-Forwarded-For`, from the right.
+    #[default]
+    XForwardedFor,
+    /// `X-Real-IP`.
+    XRealIp,
+    /// `Forwarded` (RFC 7239), from the right.
+    Forwarded,
+    /// The PROXY header of the connection alone; no field is believed.
+    ProxyProtocol,
 }
 
 /// Where the access log goes.
@@ -89,8 +121,14 @@ pub struct Upstream {
     pub method: Method,
     /// The key of `balance = "hash KEY"`.
     pub key: Option<Template>,
-    /// `servers`, at least one that is not a backup.
+    /// `servers`, at least one that is not a backup unless there is another source.
     pub servers: Vec<UpstreamServer>,
+    /// `servers_file`: more servers, in a file of their own that is watched.
+    pub servers_file: Option<PathBuf>,
+    /// `docker`: whether containers may join by their labels.
+    pub docker: bool,
+    /// `consul`.
+    pub consul: Option<Consul>,
     /// `keepalive`: idle connections per peer and worker; 0 is off.
     pub keepalive: usize,
     /// `keepalive_timeout`: how long a connection may be idle.
@@ -99,16 +137,88 @@ pub struct Upstream {
     pub keepalive_requests: u64,
     /// `keepalive_time`: how old a connection may get.
     pub keepalive_time: Duration,
+    /// `proxy_protocol`: every connection to a peer begins with a PROXY header that names the client; `None`: `off`. Such
+    /// connections are not kept: `keepalive` is 0.
+    pub proxy_protocol: Option<proxy_protocol::Version>,
     /// `queue`.
     pub queue: Option<Queue>,
     /// `[upstream.NAME.health_check]`.
     pub health_check: Option<HealthCheck>,
+    /// `warmup`: what a peer is asked before it is admitted, request targets.
+    pub warmup: Vec<String>,
     /// `max_ejected`, a percentage: how much of a tier soft failures may eject.
     pub max_ejected: u8,
     /// `when_all_fail = "last_resort"`: peers whose `/health` says no are tried when nobody else is left.
     pub try_when_all_fail: bool,
     /// `retry_budget`.
     pub retry_budget: RetryBudget,
+    /// `outliers`; `None`: peers are not compared.
+    pub outliers: Option<Outliers>,
+    /// `[upstream.NAME.tls]`, or its defaults where a `proxy_pass` says `https`; `None`: plain connections.
+    pub tls: Option<Arc<Connector>>,
+    /// `sticky`.
+    pub sticky: Option<Sticky>,
+}
+
+/// `sticky = { … }`: by what a client comes back to the peer that served it. (nginx: `sticky`.)
+#[derive(Clone, Debug, PartialEq)]
+pub enum Sticky {
+    /// `cookie`: weir sets one.
+    Cookie(StickyCookie),
+    /// `route`: the first of these that is not empty names a server's `route`.
+    Route(Vec<Template>),
+    /// `learn`: the application makes the sessions.
+    Learn(Learn),
+}
+
+/// `sticky = { cookie = … }`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StickyCookie {
+    /// `cookie`: its name.
+    pub name: String,
+    /// `expires`; `None`: it ends with the browser's session.
+    pub expires: Option<Duration>,
+    /// `domain`.
+    pub domain: Option<Template>,
+    /// `path`; empty: the attribute is left out.
+    pub path: String,
+    /// `httponly`.
+    pub httponly: bool,
+    /// `secure`.
+    pub secure: bool,
+    /// `samesite`.
+    pub samesite: Option<Template>,
+    /// `nocache`: an answer that sets the cookie says `Cache-Control: private`.
+    pub nocache: bool,
+    /// `secret`; `None`: one is made up.
+    pub secret: Option<Secret>,
+}
+
+impl StickyCookie {
+    /// `expires = "max"`: ten years, as in nginx.
+    pub const MAX: Duration = Duration::from_secs(315_360_000);
+}
+
+/// `sticky = { learn = { … } }`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Learn {
+    /// `create`: the first that is not empty is the session that an answer makes.
+    pub create: Vec<Template>,
+    /// `lookup`: the first that is not empty is the session that a request is of.
+    pub lookup: Vec<Template>,
+    /// `size`: how many sessions are remembered.
+    pub size: usize,
+    /// `timeout`: after how long without a request one is forgotten.
+    pub timeout: Duration,
+    /// `header`: learned when the head of the answer comes, not at its end.
+    pub header: bool,
+}
+
+impl Upstream {
+    /// Whether somebody beside the file finds servers for it.
+    pub fn asks_sources(&self) -> bool {
+        self.servers_file.is_some() || self.docker || self.consul.is_some()
+    }
 }
 
 /// How many retries a group may cost.
@@ -118,6 +228,15 @@ pub struct RetryBudget {
     pub percent: u8,
     /// Always allowed, per second.
     pub min_per_second: u32,
+}
+
+/// `outliers = { … }`: who is taken out for standing out among its peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outliers {
+    /// `interval`: how long requests are counted before they are compared.
+    pub interval: Duration,
+    /// What stands out.
+    pub rule: Rule,
 }
 
 /// `queue = { size, timeout }`: where a request waits for room.
@@ -152,6 +271,8 @@ pub struct UpstreamServer {
     pub down: bool,
     /// `drain`.
     pub drain: bool,
+    /// `route`: what `sticky = { route = … }` knows it by.
+    pub route: Option<Arc<str>>,
 }
 
 /// Where a server is.
@@ -159,6 +280,8 @@ pub struct UpstreamServer {
 pub enum Address {
     /// A literal address.
     Ip(SocketAddr),
+    /// `unix:/path`: a unix socket of this machine.
+    Unix(Arc<Path>),
     /// A name to resolve at run time; each of its addresses is a peer.
     Name {
         /// The name, lower case.
@@ -166,6 +289,26 @@ pub enum Address {
         /// The port.
         port: u16,
     },
+    /// SRV records to ask for at run time; each address of each target is a peer. (RFC 2782)
+    Service {
+        /// The whole name that is asked for, lower case: `_http._tcp.app`.
+        name: String,
+    },
+}
+
+/// `consul = { … }`: the passing instances of a service in Consul's catalogue.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Consul {
+    /// `service`.
+    pub service: String,
+    /// `address`: where an agent's HTTP API is; never [`Address::Service`].
+    pub address: Address,
+    /// `tag`: only instances with it.
+    pub tag: Option<String>,
+    /// `datacenter`; `None`: the agent's own.
+    pub datacenter: Option<String>,
+    /// `token`: the ACL token.
+    pub token: Option<String>,
 }
 
 /// `[upstream.NAME.health_check]`.
@@ -219,6 +362,8 @@ pub struct Expect {
     pub headers: Vec<HeaderTest>,
     /// `body`: a test on the first 256 KiB.
     pub body: Option<BodyTest>,
+    /// `json`: tests on a body of at most 256 KiB.
+    pub json: Vec<JsonTest>,
 }
 
 /// A list of status ranges.
@@ -276,15 +421,47 @@ pub struct Server {
     pub locations: Vec<Location>,
     /// Limits on what a client may send and how long it may take.
     pub client: ClientLimits,
+    /// `redirect_to_https`: requests that come without TLS are sent to this port.
+    pub redirect_to_https: Option<u16>,
+    /// `hsts`: the value of Strict-Transport-Security on answers over TLS.
+    pub hsts: Option<Arc<str>>,
 }
 
 /// One address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
     /// The address; `listen = 80` is `0.0.0.0:80`.
-    pub address: SocketAddr,
+    pub address: Endpoint,
     /// `default_server`: answers for names that no server has. Without it the first server of an address does.
     pub default_server: bool,
+    /// `h2c`: clients may begin with HTTP/2 at once.
+    pub h2c: bool,
+    /// `mode` of a unix socket's file: who may connect.
+    pub mode: u32,
+    /// `proxy_protocol`: every connection begins with a PROXY header, from `trusted_proxies` alone.
+    pub proxy_protocol: bool,
+    /// `tls`; `None`: what another server of the same address has, if one has it.
+    pub tls: Option<Arc<Acceptor>>,
+    /// `udp`: datagrams, of a `[[stream]]`; then the address is one of IP.
+    pub udp: bool,
+}
+
+/// Who may connect to a unix socket: as in nginx, whoever may enter its folder.
+const DEFAULT_MODE: u32 = 0o666;
+
+impl Listen {
+    /// An address with nothing else said of it.
+    pub fn on(address: impl Into<Endpoint>) -> Listen {
+        Listen {
+            address: address.into(),
+            default_server: false,
+            h2c: false,
+            mode: DEFAULT_MODE,
+            proxy_protocol: false,
+            tls: None,
+            udp: false,
+        }
+    }
 }
 
 /// One `server_name`, lower case.
@@ -303,8 +480,10 @@ pub enum ServerName {
 pub struct Location {
     /// `path`.
     pub path: PathMatch,
-    /// Index into [`Config::upstreams`].
-    pub upstream: usize,
+    /// Index into [`Config::upstreams`]; `None`: it answers by itself, see `fixed`.
+    pub upstream: Option<usize>,
+    /// `return`.
+    pub fixed: Option<Return>,
     /// The path in `proxy_pass`, which replaces the matched prefix; `None`: the target is forwarded as it came.
     pub replace: Option<String>,
     /// The text after the scheme in `proxy_pass`: `$proxy_host`.
@@ -313,6 +492,23 @@ pub struct Location {
     pub proxy: ProxySettings,
     /// `add_header`: fields put on answers, name (as written) and value; those with an empty value are left out.
     pub add_header: Vec<(String, Template)>,
+    /// `limit_req` and `limit_conn` after inheritance.
+    pub limits: Limits,
+    /// `split`: who gets a share of the requests in place of `upstream`.
+    pub split: Option<Split>,
+    /// `mirror`: who gets copies of a share of them.
+    pub mirror: Option<Mirror>,
+}
+
+/// `return`: an answer for which nobody is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Return {
+    /// The status; 444: the connection ends without an answer.
+    pub status: u16,
+    /// Where the client shall go, with a status that says so.
+    pub location: Option<Template>,
+    /// The body; `None`: the status and its name, if a body is due.
+    pub text: Option<Template>,
 }
 
 /// `path` of a location.
@@ -345,6 +541,18 @@ pub struct ClientLimits {
     pub keepalive_timeout: Duration,
     /// `keepalive_requests` of one connection.
     pub keepalive_requests: u64,
+    /// `http2_max_concurrent_streams` of one connection.
+    pub http2_max_concurrent_streams: u32,
+}
+
+/// How a peer is spoken to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// `"1.1"`.
+    #[default]
+    Http11,
+    /// `"2"`, or `h2c://` and `grpc://` in `proxy_pass`.
+    Http2,
 }
 
 /// `proxy_*` keys; each may stand at the top, in a server, or in a location.
@@ -358,7 +566,8 @@ pub struct ProxySettings {
     pub read_timeout: Duration,
     /// `proxy_next_upstream`.
     pub next_upstream: NextUpstream,
-    /// `proxy_next_upstream_tries`: attempts in all; 0: min(3, peers).
+    /// `proxy_next_upstream_tries`: attempts in all; 0: four, or as many as there are
+    /// peers, and besides them up to eight whose connect failed.
     pub next_upstream_tries: u32,
     /// `proxy_next_upstream_timeout`: no retry later than this after the first attempt; zero: no limit.
     pub next_upstream_timeout: Duration,
@@ -370,6 +579,19 @@ pub struct ProxySettings {
     pub max_response_head: usize,
     /// `tunnel_timeout`: idle time of an upgraded connection.
     pub tunnel_timeout: Duration,
+    /// `proxy_http_version`, unless `proxy_pass` says it.
+    pub http_version: HttpVersion,
+    /// `hedge_after`; `None`: `off`.
+    pub hedge_after: Option<HedgeAfter>,
+}
+
+/// `hedge_after`: how long one peer is waited for before another is asked as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HedgeAfter {
+    /// So long.
+    Time(Duration),
+    /// As long as this percentage of the group's answers took at most, lately.
+    Percentile(u8),
 }
 
 /// `proxy_next_upstream`: which failures are tried elsewhere.
@@ -383,8 +605,21 @@ pub struct NextUpstream {
     pub invalid_header: bool,
     /// `http_403`, `http_404`, `http_429`, `http_500`, `http_502`, `http_503`, `http_504`, as numbers.
     pub statuses: Vec<u16>,
+    /// `grpc_cancelled`, `grpc_deadline_exceeded`, `grpc_resource_exhausted`, `grpc_internal`, `grpc_unavailable`, as
+    /// numbers.
+    pub grpc: Vec<u8>,
     /// `non_idempotent`.
     pub non_idempotent: bool,
+}
+
+/// Without the token, which is nobody's business in a log.
+impl fmt::Debug for Consul {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let token = self.token.as_ref().map(|_| "…");
+        let mut shown = f.debug_struct("Consul");
+        shown.field("service", &self.service).field("address", &self.address).field("tag", &self.tag);
+        shown.field("datacenter", &self.datacenter).field("token", &token).finish()
+    }
 }
 
 /// Without the token, which is nobody's business in a log.
@@ -397,7 +632,10 @@ impl fmt::Debug for Admin {
 
 impl PartialEq for Expect {
     fn eq(&self, other: &Self) -> bool {
-        self.status == other.status && self.headers == other.headers && self.body == other.body
+        self.status == other.status
+            && self.headers == other.headers
+            && self.body == other.body
+            && self.json == other.json
     }
 }
 

@@ -14,10 +14,12 @@ pub fn settings() -> String {
             .filter(|directive| directive.places[0] == place)
             .partition(|directive| directive.places.len() == 1);
         section(&mut text, title(place), &own);
-        for places in [3, 2] {
+        for places in [4, 3, 2] {
             let shared: Vec<_> = shared.iter().copied().filter(|directive| directive.places.len() == places).collect();
             let title = match places {
+                4 => "At the top, in `[[server]]`, in `[[server.location]]` and in `[[stream]]`: towards backends",
                 3 => "At the top, in `[[server]]` and in `[[server.location]]`: towards backends",
+                _ if place == Place::Server => "In `[[server]]` and in `[[server.location]]`",
                 _ => "At the top and in `[[server]]`: towards clients",
             };
             section(&mut text, title, &shared);
@@ -34,6 +36,8 @@ pub fn variables() -> String {
     let of_logs = list(&mut LOG_VARIABLES.iter().map(|(name, _)| *name));
     format!(
         "- Everywhere: {of_requests}, and `$http_NAME` (a field, `-` written `_`), `$arg_NAME`, `$cookie_NAME`.\n\
+         - When a peer has answered (`add_header`, `log_format`, `create` of `sticky`): `$upstream_http_NAME` (a field of its \
+         answer), `$upstream_cookie_NAME` (a cookie that it sets).\n\
          - In `log_format` alone: {of_logs}.\n"
     )
 }
@@ -65,12 +69,27 @@ fn title(place: Place) -> &'static str {
         Place::Peer => "An entry of `servers`",
         Place::Queue => "`queue`",
         Place::RetryBudget => "`retry_budget`",
+        Place::Outliers => "`outliers`",
+        Place::UpstreamTls => "`[upstream.NAME.tls]`",
+        Place::Sticky => "`sticky`",
+        Place::Learn => "`learn` of `sticky`",
+        Place::Consul => "`consul`",
         Place::HealthCheck => "`[upstream.NAME.health_check]`",
         Place::Match => "`[upstream.NAME.health_check.match]`",
         Place::Server => "`[[server]]`",
         Place::Listen => "An entry of `listen`",
+        Place::ListenTls => "`tls` of an entry of `listen`",
+        Place::Hsts => "`hsts` as a table",
         Place::Location => "`[[server.location]]`",
         Place::Path => "`path` as a table",
+        Place::Return => "`return` as a table",
+        Place::Stream => "`[[stream]]`",
+        Place::Split => "An entry of `split`",
+        Place::Mirror => "`mirror`",
+        Place::LimitReqZone => "`[limit_req_zone.NAME]`",
+        Place::LimitReq => "`limit_req`",
+        Place::LimitConnZone => "`[limit_conn_zone.NAME]`",
+        Place::LimitConn => "`limit_conn`",
         Place::Admin => "`[admin]`",
     }
 }

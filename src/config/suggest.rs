@@ -1,7 +1,7 @@
 //! Which known word did they mean? The nearest by edit distance, if it is near enough.
 
 /// The candidate that `word` is most likely a misspelling of; `None` when none is near.
-pub(super) fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
     let limit = (word.chars().count() / 3).max(1);
     let near = candidates.into_iter().filter_map(|candidate| {

@@ -27,6 +27,8 @@ pub enum Part {
 pub enum Variable {
     /// `$remote_addr`: the client's address (after trusted proxies).
     RemoteAddr,
+    /// `$binary_remote_addr`: the client's address in 4 or 16 bytes.
+    BinaryRemoteAddr,
     /// `$remote_port`.
     RemotePort,
     /// `$remote_user`: of the Basic credentials.
@@ -62,6 +64,10 @@ pub enum Variable {
     Arg(String),
     /// `$cookie_NAME`.
     Cookie(String),
+    /// `$upstream_cookie_NAME`: of the answer's `Set-Cookie` fields.
+    UpstreamCookie(String),
+    /// `$upstream_http_NAME`: any field of the answer, written as in [`Http`](Variable::Http).
+    UpstreamHttp(String),
     /// `$request_id`: 32 random hexadecimal digits.
     RequestId,
     /// `$proxy_host`.
@@ -70,8 +76,45 @@ pub enum Variable {
     ProxyAddXForwardedFor,
     /// `$connection`: serial number of the client's connection.
     Connection,
+    /// `$proxy_protocol_addr`: the client in the PROXY header.
+    ProxyProtocolAddr,
+    /// `$proxy_protocol_port`: its port.
+    ProxyProtocolPort,
+    /// `$proxy_protocol_server_addr`: what the client connected to, in the PROXY header.
+    ProxyProtocolServerAddr,
+    /// `$proxy_protocol_server_port`: its port.
+    ProxyProtocolServerPort,
+    /// `$realip_remote_addr`: the other end of the connection itself, whatever trusted proxies say.
+    RealipRemoteAddr,
+    /// `$realip_remote_port`: its port.
+    RealipRemotePort,
+    /// `$ssl_*` and `$https`: of the client's TLS connection; empty without one.
+    Tls(TlsVariable),
     /// `$msec`, `$time_local`, `$time_iso8601` and what is known at the end of a request only: for `log_format`.
     Log(LogVariable),
+}
+
+/// A variable of the client's TLS connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsVariable {
+    /// `$https`: `on`.
+    Https,
+    /// `$ssl_protocol`: `TLSv1.3`.
+    Protocol,
+    /// `$ssl_cipher`: its name at IANA.
+    Cipher,
+    /// `$ssl_server_name`: what the client asked for (SNI).
+    ServerName,
+    /// `$ssl_session_reused`: `r`, or `.` for a full handshake.
+    SessionReused,
+    /// `$ssl_client_verify`: `SUCCESS`, `FAILED:reason`, `NONE`.
+    ClientVerify,
+    /// `$ssl_client_s_dn` (RFC 4514).
+    ClientSubject,
+    /// `$ssl_client_i_dn`.
+    ClientIssuer,
+    /// `$ssl_client_serial`.
+    ClientSerial,
 }
 
 /// A variable that only the access log has.
@@ -94,6 +137,12 @@ pub enum LogVariable {
     UpstreamQueueTime,
     UpstreamName,
     RetryReason,
+    Sticky,
+    LimitReqStatus,
+    LimitConnStatus,
+    Protocol,
+    BytesReceived,
+    SessionTime,
 }
 
 /// Where a template stands, and so which variables it may use.
@@ -101,6 +150,8 @@ pub enum LogVariable {
 pub enum Use {
     /// Before or while the request is processed: what is known at its end is refused.
     Request,
+    /// When a peer has answered: also what its answer says.
+    Answer,
     /// `log_format`: everything.
     Log,
 }
@@ -168,6 +219,21 @@ fn lookup(name: &str, place: Use) -> Result<Variable, (String, String)> {
     if let Some(cookie) = suffix("cookie_") {
         return Ok(Variable::Cookie(cookie.to_owned()));
     }
+    let of_answers = [
+        ("upstream_cookie_", Variable::UpstreamCookie as fn(String) -> Variable),
+        ("upstream_http_", |field| Variable::UpstreamHttp(field.to_ascii_lowercase())),
+    ];
+    for (prefix, variable) in of_answers {
+        if let Some(suffix) = suffix(prefix) {
+            return match place {
+                Use::Answer | Use::Log => Ok(variable(suffix.to_owned())),
+                Use::Request => {
+                    let why = format!("`${name}` is known only when a peer has answered");
+                    Err((why, "it may stand in `add_header`, in `create` of `sticky`, and in `log_format`".to_owned()))
+                }
+            };
+        }
+    }
     let of_requests = REQUEST_VARIABLES.iter().find(|(known, _)| *known == name);
     if let Some((_, variable)) = of_requests {
         return Ok(variable.clone());
@@ -193,8 +259,9 @@ fn lookup(name: &str, place: Use) -> Result<Variable, (String, String)> {
 }
 
 /// The variables a request has, beside `$http_NAME`, `$arg_NAME` and `$cookie_NAME`.
-pub(super) const REQUEST_VARIABLES: [(&str, Variable); 21] = [
+pub(super) const REQUEST_VARIABLES: [(&str, Variable); 37] = [
     ("remote_addr", Variable::RemoteAddr),
+    ("binary_remote_addr", Variable::BinaryRemoteAddr),
     ("remote_port", Variable::RemotePort),
     ("remote_user", Variable::RemoteUser),
     ("server_addr", Variable::ServerAddr),
@@ -215,10 +282,25 @@ pub(super) const REQUEST_VARIABLES: [(&str, Variable); 21] = [
     ("proxy_host", Variable::ProxyHost),
     ("proxy_add_x_forwarded_for", Variable::ProxyAddXForwardedFor),
     ("connection", Variable::Connection),
+    ("proxy_protocol_addr", Variable::ProxyProtocolAddr),
+    ("proxy_protocol_port", Variable::ProxyProtocolPort),
+    ("proxy_protocol_server_addr", Variable::ProxyProtocolServerAddr),
+    ("proxy_protocol_server_port", Variable::ProxyProtocolServerPort),
+    ("realip_remote_addr", Variable::RealipRemoteAddr),
+    ("realip_remote_port", Variable::RealipRemotePort),
+    ("https", Variable::Tls(TlsVariable::Https)),
+    ("ssl_protocol", Variable::Tls(TlsVariable::Protocol)),
+    ("ssl_cipher", Variable::Tls(TlsVariable::Cipher)),
+    ("ssl_server_name", Variable::Tls(TlsVariable::ServerName)),
+    ("ssl_session_reused", Variable::Tls(TlsVariable::SessionReused)),
+    ("ssl_client_verify", Variable::Tls(TlsVariable::ClientVerify)),
+    ("ssl_client_s_dn", Variable::Tls(TlsVariable::ClientSubject)),
+    ("ssl_client_i_dn", Variable::Tls(TlsVariable::ClientIssuer)),
+    ("ssl_client_serial", Variable::Tls(TlsVariable::ClientSerial)),
 ];
 
 /// The variables that only the access log has.
-pub(super) const LOG_VARIABLES: [(&str, LogVariable); 16] = [
+pub(super) const LOG_VARIABLES: [(&str, LogVariable); 22] = [
     ("time_local", LogVariable::TimeLocal),
     ("time_iso8601", LogVariable::TimeIso8601),
     ("msec", LogVariable::Msec),
@@ -235,6 +317,12 @@ pub(super) const LOG_VARIABLES: [(&str, LogVariable); 16] = [
     ("upstream_queue_time", LogVariable::UpstreamQueueTime),
     ("upstream_name", LogVariable::UpstreamName),
     ("retry_reason", LogVariable::RetryReason),
+    ("sticky", LogVariable::Sticky),
+    ("limit_req_status", LogVariable::LimitReqStatus),
+    ("limit_conn_status", LogVariable::LimitConnStatus),
+    ("protocol", LogVariable::Protocol),
+    ("bytes_received", LogVariable::BytesReceived),
+    ("session_time", LogVariable::SessionTime),
 ];
 
 #[cfg(test)]

@@ -34,7 +34,7 @@ fn location(lines: &str) -> Location {
 fn a_single_upstream_needs_no_server() {
     let config = config("[upstream.web]\nservers = [\"127.0.0.1:5001\", \"app:5002\"]");
     let server = &config.servers[0];
-    assert_eq!(server.listen, [Listen { address: "0.0.0.0:80".parse().unwrap(), default_server: false }]);
+    assert_eq!(server.listen, [Listen::on(std::net::SocketAddr::from(([0, 0, 0, 0], 80)))]);
     assert_eq!(server.server_name, []);
     assert_eq!(server.locations[0].path, PathMatch::Prefix("/".into()));
     assert_eq!(&*server.locations[0].proxy_host, "web");
@@ -63,6 +63,7 @@ fn the_defaults_are_those_of_the_decisions() {
     assert_eq!((upstream.keepalive_timeout, upstream.keepalive_time), (secs(60), secs(3600)));
     assert_eq!((upstream.max_ejected, upstream.try_when_all_fail), (50, false));
     assert_eq!(upstream.retry_budget, RetryBudget { percent: 20, min_per_second: 10 });
+    assert_eq!(upstream.outliers, None);
     assert_eq!(upstream.queue, None);
     let server = &upstream.servers[0];
     assert_eq!((server.weight, server.max_conns, server.max_fails), (1, 0, 1));
@@ -71,8 +72,12 @@ fn the_defaults_are_those_of_the_decisions() {
     let check = upstream.health_check.as_ref().unwrap();
     assert_eq!((check.interval, check.jitter, check.timeout), (secs(5), secs(0), secs(1)));
     assert_eq!((check.fails, check.passes, check.port), (3, 2, None));
-    let expect =
-        Expect { status: Some(StatusSet { negated: false, ranges: vec![(200, 399)] }), headers: vec![], body: None };
+    let expect = Expect {
+        status: Some(StatusSet { negated: false, ranges: vec![(200, 399)] }),
+        headers: vec![],
+        body: None,
+        json: vec![],
+    };
     assert_eq!(check.kind, CheckKind::Http { uri: "/".into(), host: None, expect });
     assert_eq!(ClientLimits::default(), config.servers[0].client);
     assert_eq!(
@@ -87,6 +92,7 @@ fn the_defaults_are_those_of_the_decisions() {
             send_timeout: secs(60),
             keepalive_timeout: secs(75),
             keepalive_requests: 1000,
+            http2_max_concurrent_streams: 128,
         }
     );
     assert_eq!(ProxySettings::default(), config.servers[0].locations[0].proxy);
@@ -103,6 +109,8 @@ fn the_defaults_are_those_of_the_decisions() {
             hide_header: vec![],
             max_response_head: 64 << 10,
             tunnel_timeout: secs(3600),
+            http_version: HttpVersion::Http11,
+            hedge_after: None,
         }
     );
 }
@@ -189,13 +197,15 @@ fn proxy_pass_to_an_address_makes_a_group_of_it_once() {
     assert_eq!(groups, [("web", false), ("app:5000", true), ("127.0.0.1:80", true)]);
     let locations = &config.servers[0].locations;
     let targets: Vec<_> = locations.iter().map(|location| (location.upstream, location.replace.as_deref())).collect();
-    assert_eq!(targets, [(1, None), (1, Some("/v2/")), (2, None), (0, Some("/"))]);
+    assert_eq!(targets, [(Some(1), None), (Some(1), Some("/v2/")), (Some(2), None), (Some(0), Some("/"))]);
     assert_eq!(&*locations[0].proxy_host, "app:5000");
 }
 
 #[test]
 fn proxy_next_upstream_is_a_set_of_words() {
-    let next = location("proxy_next_upstream = \"error http_503 http_500 invalid_header non_idempotent http_500\"");
+    let next = location(
+        "proxy_next_upstream = \"error http_503 http_500 invalid_header non_idempotent http_500 grpc_unavailable\"",
+    );
     assert_eq!(
         next.proxy.next_upstream,
         NextUpstream {
@@ -203,6 +213,7 @@ fn proxy_next_upstream_is_a_set_of_words() {
             timeout: false,
             invalid_header: true,
             statuses: vec![500, 503],
+            grpc: vec![14],
             non_idempotent: true,
         }
     );

@@ -9,6 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::Env;
 use super::diagnostic::{Diagnostic, Span};
 use super::env::is_name;
+use super::files::Files;
 use super::syntax;
 
 /// A value and where it stands.
@@ -64,6 +65,11 @@ enum Piece {
 }
 
 impl Text {
+    /// A text in which nothing is filled in: a dollar is a dollar.
+    pub(super) fn literal(span: Span, written: String) -> Text {
+        Text { span, pieces: vec![Piece::File(written.replace('$', "$$"))], verbatim: false, written }
+    }
+
     /// As it stands in the file: the only form that may be shown.
     pub(super) fn shown(&self) -> &str {
         &self.written
@@ -147,9 +153,16 @@ pub(super) struct Sink {
     found: RefCell<Vec<Diagnostic>>,
     /// What syntax errors made unreadable: nothing else is said about it.
     spoiled: RefCell<Vec<Span>>,
+    /// The files that it names.
+    pub(super) files: Files,
 }
 
 impl Sink {
+    /// For a configuration beside these files.
+    pub(super) fn new(files: Files) -> Sink {
+        Sink { files, ..Sink::default() }
+    }
+
     /// Reports a mistake or a warning.
     pub(super) fn report(&self, diagnostic: Diagnostic) {
         let place = diagnostic.place().map_or(0, |place| place.start);

@@ -43,7 +43,7 @@ impl Announcer {
     /// Announces one change of state.
     pub fn transition(&self, changed: &PeerTransition) {
         let PeerTransition { peer, transition } = changed;
-        telemetry::transition::log(&peer.group.name, &peer.text, transition);
+        telemetry::transition::log(&peer.group.name, &peer.described(), transition);
         if transition.abandons_attempts() {
             self.tell_workers(|| Command::Abandon(peer.id));
         }

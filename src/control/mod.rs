@@ -2,9 +2,20 @@
 
 pub mod announce;
 pub mod discovery;
+pub mod operator;
+pub mod outliers;
+pub mod plan;
 pub mod prober;
 pub mod publisher;
+pub mod ramps;
 pub mod reload;
+pub mod remember;
+pub mod replicas;
+pub mod secrets;
+pub mod service;
+pub mod sources;
+pub mod takeover;
+pub mod waits;
 
 pub use announce::Announcer;
 pub use publisher::{Publisher, Request};

@@ -11,7 +11,8 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 
 use super::publisher::Request;
-use crate::config::{self, Env};
+use super::service;
+use crate::config::{self, Diagnostics, Env, Loaded};
 use crate::topology::{Applied, Change};
 
 /// How often the file is looked at.
@@ -26,40 +27,117 @@ pub struct Reload {
     path: PathBuf,
     requests: mpsc::UnboundedSender<Request>,
     seen: Stamp,
-    text: Option<String>,
+    /// Certificates and keys that the file names, be it in a version of it that was refused.
+    files: Vec<PathBuf>,
+    contents: Contents,
     hangup: Signal,
     warned_stale: bool,
+    asked: mpsc::UnboundedReceiver<oneshot::Sender<Read>>,
+    ask: mpsc::UnboundedSender<oneshot::Sender<Read>>,
 }
 
-/// What tells without reading that a file may have changed: of the file and of the `.env` beside it.
+/// Asks for the file to be read again.
+#[derive(Clone, Debug)]
+pub struct Reloader {
+    path: Arc<Path>,
+    ask: mpsc::UnboundedSender<oneshot::Sender<Read>>,
+}
+
+/// What came of reading the file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Stamp([Option<(u64, u64, u64, SystemTime)>; 2]);
+pub struct Read {
+    /// It is in force: what changed, in one line. `None`: refused, and nothing changed.
+    pub changed: Option<String>,
+    /// Every mistake, or why it is refused; else its warnings, if there are any.
+    pub diagnostics: String,
+}
+
+impl Reloader {
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads the file again, even if it looks unchanged, and waits until it is in force or refused. `None`: weir is
+    /// stopping.
+    pub async fn reload(&self) -> Option<Read> {
+        let (done, read) = oneshot::channel();
+        self.ask.send(done).ok()?;
+        read.await.ok()
+    }
+
+    /// The file as it is now, without using it.
+    pub fn read(&self) -> Result<Loaded, Diagnostics> {
+        config::load(&self.path, &Env::beside(&self.path))
+    }
+
+    /// Another text, as if it stood in the file.
+    pub fn parse(&self, name: &str, text: &str) -> Result<Loaded, Diagnostics> {
+        config::parse(name, text, &Env::beside(&self.path))
+    }
+}
+
+/// What tells without reading that a file may have changed: of the file, of the `.env` beside it, and of the files that
+/// it names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Stamp(Vec<Option<(u64, u64, u64, SystemTime)>>);
 
 impl Stamp {
-    fn of(path: &Path) -> Stamp {
+    fn of(path: &Path, files: &[PathBuf]) -> Stamp {
         let env = path.with_file_name(".env");
-        Stamp([path, &env].map(|path| {
+        let paths = [path, &env].into_iter().chain(files.iter().map(PathBuf::as_path));
+        let stamp = |path| {
             let meta = std::fs::metadata(path).ok()?;
             Some((meta.dev(), meta.ino(), meta.len(), meta.modified().ok()?))
-        }))
+        };
+        Stamp(paths.map(stamp).collect())
+    }
+}
+
+/// What the file, its `.env` and the files that it names say; `None`: cannot be read.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Contents(Vec<Option<Vec<u8>>>);
+
+impl Contents {
+    fn of(path: &Path, files: &[PathBuf]) -> Contents {
+        let env = path.with_file_name(".env");
+        let paths = [path, &env].into_iter().chain(files.iter().map(PathBuf::as_path));
+        // Not a pipe, on which reading could wait for ever.
+        let is_file = |path: &Path| std::fs::metadata(path).is_ok_and(|meta| meta.is_file());
+        Contents(paths.map(|path| is_file(path).then(|| std::fs::read(path).ok()).flatten()).collect())
     }
 }
 
 impl Reload {
-    /// Watches `path`, which has just been read. From here on SIGHUP is caught, which would else end the process.
+    /// Watches `path`, which has just been read, and the `files` that it names. From here on SIGHUP is caught, which would
+    /// else end the process.
     ///
     /// # Errors
     /// If the process may not have signal handlers.
-    pub fn new(path: PathBuf, requests: mpsc::UnboundedSender<Request>) -> io::Result<Reload> {
-        let (seen, text) = (Stamp::of(&path), contents(&path));
-        Ok(Reload { path, requests, seen, text, hangup: signal(SignalKind::hangup())?, warned_stale: false })
+    pub fn new(path: PathBuf, files: Vec<PathBuf>, requests: mpsc::UnboundedSender<Request>) -> io::Result<Reload> {
+        let (seen, contents) = (Stamp::of(&path, &files), Contents::of(&path, &files));
+        let (ask, asked) = mpsc::unbounded_channel();
+        let hangup = signal(SignalKind::hangup())?;
+        Ok(Reload { path, requests, seen, files, contents, hangup, warned_stale: false, asked, ask })
     }
 
-    /// Reads the file again whenever it changes, and at each SIGHUP.
+    /// Whoever wants the file read again.
+    pub fn reloader(&self) -> Reloader {
+        Reloader { path: self.path.as_path().into(), ask: self.ask.clone() }
+    }
+
+    /// Reads the file again whenever it changes, at each SIGHUP, and when asked to.
     pub async fn run(mut self) {
         loop {
             tokio::select! {
-                _ = self.hangup.recv() => self.load(true).await,
+                _ = self.hangup.recv() => {
+                    let _ = self.load(true).await;
+                }
+                Some(done) = self.asked.recv() => {
+                    let read = self.load(true).await.unwrap_or_default();
+                    // Whoever asked may have left.
+                    let _ = done.send(read);
+                }
                 () = sleep(LOOK) => self.look().await,
             }
         }
@@ -67,49 +145,80 @@ impl Reload {
 
     async fn look(&mut self) {
         self.warn_if_stale();
-        let mut now = Stamp::of(&self.path);
+        let mut now = Stamp::of(&self.path, &self.files);
         if now == self.seen {
             return;
         }
         for _ in 0..PATIENCE {
             sleep(SETTLE).await;
-            let later = Stamp::of(&self.path);
+            let later = Stamp::of(&self.path, &self.files);
             if later == now {
                 break;
             }
             now = later;
         }
         self.seen = now;
-        self.load(false).await;
+        let _ = self.load(false).await;
     }
 
-    /// Reads the file, and puts it in force if it is good. Unasked, only if it says something else than before.
-    async fn load(&mut self, asked: bool) {
-        let text = contents(&self.path);
-        if !asked && text == self.text {
-            return;
+    /// Reads the file, and puts it in force if it is good. Unasked, only if it says something else than before: else,
+    /// and when weir is stopping, there is nothing to tell.
+    async fn load(&mut self, asked: bool) -> Option<Read> {
+        let contents = Contents::of(&self.path, &self.files);
+        if !asked && contents == self.contents {
+            return None;
         }
-        self.text = text;
+        self.contents = contents;
+        service::reloading();
+        let read = self.use_file().await?;
+        match &read.changed {
+            Some(changed) => service::ready(changed),
+            None => service::ready("serving by the configuration before: the file is refused"),
+        }
+        Some(read)
+    }
+
+    /// Reads the file, and puts it in force if it is good. `None`: weir is stopping.
+    async fn use_file(&mut self) -> Option<Read> {
+        let loaded = config::load(&self.path, &Env::beside(&self.path));
+        match &loaded {
+            Ok(loaded) => self.follow(&loaded.files),
+            Err(diagnostics) => self.follow(diagnostics.files()),
+        }
         let shown = self.path.display();
-        let loaded = match config::load(&self.path, &Env::beside(&self.path)) {
+        let loaded = match loaded {
             Ok(loaded) => loaded,
             Err(diagnostics) => {
                 diagnostics.print();
-                return tracing::error!(
+                tracing::error!(
                     "{shown} is not used, for the {} errors above; the configuration in force stays",
                     diagnostics.errors()
                 );
+                return Some(Read { changed: None, diagnostics: diagnostics.to_string() });
             }
         };
         loaded.warnings.print();
         let (done, result) = oneshot::channel();
-        if self.requests.send(Request { change: Change::Config(Arc::new(loaded.config)), done: Some(done) }).is_err() {
-            return;
+        self.requests.send(Request { change: Change::Config(Arc::new(loaded.config)), done: Some(done) }).ok()?;
+        match result.await.ok()? {
+            Ok(applied) => {
+                let changed = summary(&applied);
+                tracing::info!("{shown} is in force: {changed}");
+                Some(Read { changed: Some(changed), diagnostics: loaded.warnings.to_string() })
+            }
+            Err(reason) => {
+                tracing::error!("{shown} is not used: {reason}; the configuration in force stays");
+                Some(Read { changed: None, diagnostics: format!("{reason}\n") })
+            }
         }
-        match result.await {
-            Ok(Ok(applied)) => tracing::info!("{shown} is in force: {}", summary(&applied)),
-            Ok(Err(reason)) => tracing::error!("{shown} is not used: {reason}; the configuration in force stays"),
-            Err(_) => {}
+    }
+
+    /// Looks at these files from now on. Of those that are new, what is there now is what was read.
+    fn follow(&mut self, files: &[PathBuf]) {
+        if self.files != files {
+            self.files = files.to_vec();
+            self.seen = Stamp::of(&self.path, files);
+            self.contents = Contents::of(&self.path, files);
         }
     }
 
@@ -124,12 +233,6 @@ impl Reload {
         }
         self.warned_stale = stale;
     }
-}
-
-/// The file and its `.env`, as one text; `None`: cannot be read.
-fn contents(path: &Path) -> Option<String> {
-    let env = std::fs::read_to_string(path.with_file_name(".env")).unwrap_or_default();
-    Some(std::fs::read_to_string(path).ok()? + "\0" + &env)
 }
 
 fn summary(applied: &Applied) -> String {

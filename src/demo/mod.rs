@@ -1,3 +1,4 @@
 //! The embedded applications of `weir demo`.
 
 pub mod backend;
+pub mod certificate;

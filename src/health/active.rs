@@ -8,6 +8,9 @@ use crate::clock::Timestamp;
 /// How long a peer without a verdict is probed every 250 ms.
 const EAGER: Duration = Duration::from_secs(30);
 
+/// What one look must give where no check is configured, and a connect failed.
+const ONE_PASS: Thresholds = Thresholds { fails: 1, passes: 1 };
+
 /// The verdict of the probes, and what counts towards the next.
 #[derive(Clone, Debug)]
 pub(super) struct Voice {
@@ -32,6 +35,8 @@ enum Verdict {
     Checking {
         since: Timestamp,
         latest: Option<Detail>,
+        /// How requests failed that had passed probes before; `None`: it never passed any.
+        doubt: Option<Detail>,
     },
     /// `count` of the `of` that it took, or more, failed in a row; the latest like this.
     Unhealthy {
@@ -47,7 +52,7 @@ impl Voice {
     pub(super) fn new(thresholds: Option<Thresholds>, now: Timestamp) -> Voice {
         let verdict = match thresholds {
             None => Verdict::Allowed,
-            Some(_) => Verdict::Checking { since: now, latest: None },
+            Some(_) => Verdict::Checking { since: now, latest: None, doubt: None },
         };
         Voice {
             thresholds,
@@ -107,6 +112,7 @@ impl Voice {
     pub(super) fn objection(&self) -> Option<Reason> {
         match &self.verdict {
             Verdict::Allowed => None,
+            Verdict::Checking { doubt: Some(detail), .. } => Some(Reason::MayHaveMoved { detail: detail.clone() }),
             Verdict::Checking { latest: None, .. } => Some(Reason::AwaitsProbe),
             Verdict::Checking { latest: Some(detail), .. } => Some(Reason::NeverPassed { detail: detail.clone() }),
             Verdict::Unhealthy { evidence, detail, count, of } => {
@@ -118,8 +124,8 @@ impl Voice {
 
     pub(super) fn pace(&self, now: Timestamp) -> Pace {
         match self.verdict {
-            _ if self.thresholds.is_none() => Pace::None,
             Verdict::Checking { since, .. } if now.since(since) < EAGER => Pace::Every250ms,
+            Verdict::Allowed if self.thresholds.is_none() => Pace::None,
             Verdict::Unhealthy { .. } if self.passes > 0 => Pace::Every250ms,
             _ => Pace::Interval,
         }
@@ -134,7 +140,8 @@ impl Voice {
         lagged: bool,
         last_success: Timestamp,
     ) -> Option<Reason> {
-        let rule = self.thresholds.filter(|_| began >= self.valid_since)?;
+        let rule = self.thresholds.or((!self.allows()).then_some(ONE_PASS));
+        let rule = rule.filter(|_| began >= self.valid_since)?;
         let previous_began = std::mem::replace(&mut self.previous_began, began);
         let failed = match seen {
             Seen::Pass => return self.pass(rule),
@@ -205,6 +212,16 @@ impl Voice {
         })
     }
 
+    /// A request failed at an address that may be another's by now: it must pass a probe that begins after that.
+    pub(super) fn doubt(&mut self, detail: Detail, now: Timestamp) {
+        if !self.is_unhealthy() {
+            self.verdict = Verdict::Checking { since: now, latest: None, doubt: Some(detail) };
+        }
+        self.failures = 0;
+        self.latest_passed = None;
+        self.valid_since = now;
+    }
+
     /// The configuration changed. A verdict stays as long as there is a check; `changed`: anything of it differs.
     pub(super) fn reconfigure(
         &mut self,
@@ -216,7 +233,7 @@ impl Voice {
         match (before, thresholds) {
             (None, None) => None,
             (None, Some(_)) => {
-                *self = Voice { verdict: Verdict::Allowed, ..Voice::new(thresholds, now) };
+                *self = Voice { verdict: self.verdict.clone(), ..Voice::new(thresholds, now) };
                 None
             }
             (Some(_), None) => {

@@ -187,6 +187,17 @@ impl Machine {
             Signal::Present => Some(self.operator.set_gone(false)),
             Signal::Probe { began, seen, lagged } => self.active.hear(began, seen, lagged, last_success),
             Signal::Outcome { lease, outcome } => self.hear_outcome(lease, outcome, now),
+            Signal::Compared { from, found } => {
+                // An interval in which its state changed says nothing of this one.
+                if self.shown == State::Up && from >= self.since {
+                    self.passive.compare(found, now, &self.policy);
+                }
+                None
+            }
+            Signal::Lags => {
+                self.slow_start.hold(self.policy.slow_start, now);
+                None
+            }
             Signal::PolicyChanged { policy, check_changed } => {
                 let checks = self.active.reconfigure(policy.check, check_changed, now);
                 self.policy = policy;
@@ -210,6 +221,9 @@ impl Machine {
             Outcome::Soft(detail) => (false, detail),
             Outcome::Hard(detail) => (true, detail),
         };
+        if hard && self.policy.movable {
+            self.active.doubt(detail.clone(), now);
+        }
         self.passive.fail(now, hard, detail, &self.policy);
         self.slow_start.stumble(now);
         None
@@ -226,7 +240,7 @@ impl Machine {
         if before.down && !self.operator.is_down() {
             // Whatever was known of it is as old as the time it was down.
             self.active = active::Voice::new(self.policy.check, now);
-            self.passive.clear();
+            self.passive = passive::Voice::default();
         } else if before.unhealthy && !self.active.is_unhealthy() {
             self.passive.forgive();
         }

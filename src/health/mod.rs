@@ -7,6 +7,7 @@
 //! | `operator` | what does whoever runs weir want? |
 //! | `active` | what do the probes say? |
 //! | `passive`, `window` | what does the traffic say? |
+//! | `outlier` | who of a tier stands out among its peers? |
 //! | `slow_start` | how much of its weight may a peer that came back have already? |
 //! | `pool` | how many of a tier are out, and may one more go? |
 //! | `machine` | the three voices joined: one step of one peer |
@@ -22,6 +23,7 @@ mod active;
 mod cell;
 mod machine;
 mod operator;
+pub mod outlier;
 mod passive;
 mod pool;
 mod reason;
@@ -47,6 +49,9 @@ pub struct Policy {
     pub check: Option<Thresholds>,
     /// `slow_start`; zero is off.
     pub slow_start: Duration,
+    /// Its address was found by a name, so that it may be another application's by now: after a hard failure it is
+    /// looked at before it is used again.
+    pub movable: bool,
 }
 
 /// Thresholds of the active check. Zero is read as one.
@@ -124,6 +129,15 @@ pub enum Signal {
         /// How it went.
         outcome: Outcome,
     },
+    /// What its requests came to in an interval was compared with its peers ([`outlier::outliers`]).
+    Compared {
+        /// When the interval began.
+        from: Timestamp,
+        /// How it stands out; `None`: it does not.
+        found: Option<outlier::Finding>,
+    },
+    /// Its answers take longer than those of its peers: if it ramps up, that is held back.
+    Lags,
     /// A reload changed what the peer is judged by.
     PolicyChanged {
         /// The new policy.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::outlier::Finding;
 use super::{Detail, Operator};
 
 /// Why a peer's state is what it is. Its `Display` is a short sentence for people.
@@ -33,6 +34,12 @@ pub enum Reason {
         /// The latest probe's.
         detail: Detail,
     },
+    /// Requests could not connect to an address that a name gave: it may be another application's by now, and no probe
+    /// has passed since.
+    MayHaveMoved {
+        /// How the request failed.
+        detail: Detail,
+    },
     /// Probes failed.
     ProbesFailed {
         /// How many in a row.
@@ -61,6 +68,13 @@ pub enum Reason {
         within: Duration,
         /// The latest one's.
         detail: Detail,
+    },
+    /// It stood out among its peers, by how much failed or how long it took.
+    Outlier {
+        /// How.
+        found: Finding,
+        /// For how long it is left alone.
+        left_alone: Duration,
     },
     /// The trial, or a request of last resort, failed as well.
     TrialFailed {
@@ -119,6 +133,9 @@ impl fmt::Display for Reason {
             Reason::KeptNoMore => "no longer kept: its failures are past",
             Reason::NotCounted => "its failures no longer count: max_fails or fail_timeout is 0",
             Reason::NeverPassed { detail } => detail,
+            Reason::MayHaveMoved { detail } => {
+                return write!(f, "{detail}; its address may be another's by now, so it is looked at first");
+            }
             Reason::ProbesFailed { count, of, detail, .. } if count > of => {
                 return write!(f, "{count} probes in a row failed, the latest: {detail}");
             }
@@ -130,6 +147,9 @@ impl fmt::Display for Reason {
             Reason::TrafficFailed { count: 1, detail, .. } => return write!(f, "a request failed: {detail}"),
             Reason::TrafficFailed { count, within, detail } => {
                 return write!(f, "{count} requests failed within {within:?}, the latest: {detail}");
+            }
+            Reason::Outlier { found, left_alone } => {
+                return write!(f, "an outlier: {found}; left alone for {left_alone:?}");
             }
             Reason::TrialFailed { detail } => return write!(f, "another try failed as well: {detail}"),
             Reason::Kept { percent, detail } => {

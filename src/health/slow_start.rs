@@ -1,6 +1,7 @@
 //! How much of its weight may a peer that came back have already?
 //!
-//! Linear from nothing to all in `slow_start`. A function of time, so it needs no timer; nginx gives no formula.
+//! Linear from nothing to all in `slow_start`, but for the times in which it is held back. A function of time, so it needs
+//! no timer; nginx gives no formula.
 
 use std::time::Duration;
 
@@ -10,12 +11,17 @@ use crate::share::FULL;
 /// How long a failure stops a ramp's clock.
 const STANDSTILL: Duration = Duration::from_secs(1);
 
+/// Slowness may hold a ramp back for this many times its length, in all: slower machines get their share, too.
+const PATIENCE: u32 = 3;
+
 /// Whether a peer has to ramp up, and how far it is.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct SlowStart {
     /// It was out, and ramps up when it is up again.
     cold: bool,
     ramp: Option<Ramp>,
+    /// For how long slowness has held the ramp back.
+    held: Duration,
 }
 
 /// A ramp under way. Its start is moved by every standstill, so that progress is plain subtraction.
@@ -28,7 +34,7 @@ pub(super) struct Ramp {
 impl SlowStart {
     /// `cold`: it must ramp when it first comes up.
     pub(super) fn new(cold: bool) -> SlowStart {
-        SlowStart { cold, ramp: None }
+        SlowStart { cold, ..SlowStart::default() }
     }
 
     /// The peer is out, for unavail, unhealthy or down.
@@ -44,7 +50,8 @@ impl SlowStart {
     /// The peer is up; `exempt`: there is nothing to protect it from.
     pub(super) fn rise(&mut self, exempt: bool, now: Timestamp) {
         let ramps = self.cold && !exempt;
-        *self = SlowStart { cold: false, ramp: ramps.then_some(Ramp { start: now, still_until: now }) };
+        let ramp = ramps.then_some(Ramp { start: now, still_until: now });
+        *self = SlowStart { ramp, ..SlowStart::default() };
     }
 
     /// A failure while up: the ramp's clock stands still for a second.
@@ -53,6 +60,15 @@ impl SlowStart {
             let until = now + STANDSTILL;
             ramp.start = ramp.start + until.since(now.max(ramp.still_until));
             ramp.still_until = until;
+        }
+    }
+
+    /// Its answers take longer than those of its peers: the ramp's clock stands still for a second, as after a failure, up
+    /// to a bound in all.
+    pub(super) fn hold(&mut self, length: Duration, now: Timestamp) {
+        if let Some(ramp) = self.ramp(length, now).filter(|_| self.held < length.saturating_mul(PATIENCE)) {
+            self.stumble(now);
+            self.held += self.ramp.map_or(Duration::ZERO, |later| later.start.since(ramp.start));
         }
     }
 
@@ -106,6 +122,22 @@ mod tests {
     #[test]
     fn a_failure_during_a_standstill_lengthens_it_to_a_second_from_there() {
         assert_eq!(shares(&[5_000, 5_500], &[5_500, 6_500, 7_500, 11_500]), [512, 512, 614, 1024]);
+    }
+
+    #[test]
+    fn slowness_stops_the_clock_for_a_second_and_three_times_the_length_in_all() {
+        let mut start = SlowStart::new(true);
+        start.rise(false, Timestamp::ZERO);
+        let mut shares = Vec::new();
+        for second in 0..=60 {
+            let now = Timestamp::secs(second);
+            start.hold(TEN_SECONDS, now);
+            shares.push(start.ramp(TEN_SECONDS, now).map_or(FULL, |ramp| ramp.share(TEN_SECONDS, now)));
+        }
+        assert_eq!([shares[0], shares[29], shares[30], shares[35], shares[40], shares[60]], [1, 1, 1, 512, FULL, FULL]);
+        // What is over is not begun again.
+        start.hold(TEN_SECONDS, Timestamp::secs(61));
+        assert_eq!(start.ramp(TEN_SECONDS, Timestamp::secs(61)), None);
     }
 
     #[test]

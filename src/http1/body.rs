@@ -124,6 +124,13 @@ impl BodyDecoder {
         }
     }
 
+    /// The message is over, and these were its trailers: for a body that came another way, in which its end is told.
+    /// What may not be passed on is left out, and so are all if they are too many.
+    pub fn finish<'a>(&mut self, trailers: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) {
+        self.state = State::Done;
+        self.trailers.compose(trailers);
+    }
+
     /// Whether the message is over.
     pub fn is_done(&self) -> bool {
         self.state == State::Done

@@ -25,18 +25,30 @@ pub(super) fn is_authority(authority: &[u8]) -> bool {
 }
 
 fn is_name(host: &[u8]) -> bool {
-    let mut rest = host;
-    while let [first, behind @ ..] = rest {
-        rest = match (first, behind) {
-            (b'%', [high, low, behind @ ..]) if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => behind,
-            // Unreserved characters and sub-delims; IPv4 addresses look like names.
-            (b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~', _) => behind,
-            (b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=', _) => behind,
-            _ => return false,
-        };
+    let plain = |host: &[u8]| host.iter().all(|&byte| IN_NAMES[usize::from(byte)]);
+    if plain(host) {
+        return !host.is_empty();
     }
-    !host.is_empty()
+    let mut parts = host.split(|&byte| byte == b'%');
+    // What is behind a percent sign begins with two digits.
+    parts.next().is_some_and(plain)
+        && parts.all(|part| part.len() >= 2 && part[..2].iter().all(u8::is_ascii_hexdigit) && plain(part))
 }
+
+/// Unreserved characters and sub-delims; IPv4 addresses look like names.
+static IN_NAMES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = matches!(
+            byte as u8,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~'
+            | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b';' | b'='
+        );
+        byte += 1;
+    }
+    table
+};
 
 fn is_ipv6(host: &[u8]) -> bool {
     let inside = host.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]"));

@@ -77,8 +77,40 @@ impl RequestHead {
         fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
         limits: &Limits,
     ) -> Result<(), Reject> {
+        self.compose_as(Version::Http11, method, target, fields, limits)
+    }
+
+    /// Makes the head of a request that came by HTTP/2, whose framing is not among its fields. `open`: a body follows,
+    /// or trailers; without a `Content-Length` it goes on in chunks.
+    pub fn compose_http2<'a>(
+        &mut self,
+        method: &[u8],
+        target: &[u8],
+        fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+        open: bool,
+        limits: &Limits,
+    ) -> Result<(), Reject> {
+        self.compose_as(Version::Http2, method, target, fields, limits)?;
+        match (open, self.line.framing) {
+            (true, Framing::None) => self.line.framing = Framing::Chunked,
+            (false, _) => self.line.framing = Framing::None,
+            (true, _) => {}
+        }
+        Ok(())
+    }
+
+    fn compose_as<'a>(
+        &mut self,
+        version: Version,
+        method: &[u8],
+        target: &[u8],
+        fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
+        limits: &Limits,
+    ) -> Result<(), Reject> {
         self.clear();
-        let composed = self.write(method, target, fields, limits).and_then(|line_end| self.read(line_end, limits));
+        let composed = self
+            .write(version, method, target, fields, limits)
+            .and_then(|line_end| self.read(line_end, Some(version), limits));
         composed.map_err(|reason| {
             self.clear();
             reason.of_request()
@@ -211,14 +243,14 @@ impl RequestHead {
         self.scan = Scan::default();
         self.fields.clear();
         self.fields.bytes.extend_from_slice(&bytes[start..end]);
-        self.read(first_line, limits)?;
+        self.read(first_line, None, limits)?;
         Ok(Some(end))
     }
 
-    /// Reads the whole head that is in the buffer.
-    fn read(&mut self, line_end: usize, limits: &Limits) -> Result<(), Reason> {
+    /// Reads the whole head that is in the buffer. `known`: its version, if that is not to be read.
+    fn read(&mut self, line_end: usize, known: Option<Version>, limits: &Limits) -> Result<(), Reason> {
         let wire_len = self.fields.bytes.len();
-        let (method, target, version) = split_line(&self.fields.bytes[..line_end], limits)?;
+        let (method, target, version) = split_line(&self.fields.bytes[..line_end], known, limits)?;
         let kind = Method::of(method);
         let (method, target) = (Span::at(0, method.len()), Span::at(method.len() + 1, target.len()));
         self.line = Line { wire_len: wire_len as u32, request_line: Span::at(0, line_end), ..Line::default() };
@@ -290,6 +322,7 @@ impl RequestHead {
     /// everything else when it is read.
     fn write<'a>(
         &mut self,
+        version: Version,
         method: &[u8],
         target: &[u8],
         fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>,
@@ -302,6 +335,10 @@ impl RequestHead {
             return Err(Reason::TargetByte);
         }
         super::encode::request_line(&mut self.fields.bytes, method, target);
+        if version == Version::Http2 {
+            self.fields.bytes.truncate(self.fields.bytes.len() - "HTTP/1.1\r\n".len());
+            self.fields.bytes.extend_from_slice(b"HTTP/2.0\r\n");
+        }
         let line_end = self.fields.bytes.len() - 2;
         self.fields.write(fields)?;
         if self.fields.bytes.len() > longest_head(limits) {
@@ -312,7 +349,11 @@ impl RequestHead {
 }
 
 /// `method SP target SP version`, each space exactly one.
-fn split_line<'a>(line: &'a [u8], limits: &Limits) -> Result<(&'a [u8], &'a [u8], Version), Reason> {
+fn split_line<'a>(
+    line: &'a [u8],
+    known: Option<Version>,
+    limits: &Limits,
+) -> Result<(&'a [u8], &'a [u8], Version), Reason> {
     let mut parts = line.splitn(3, |&byte| byte == b' ');
     let (Some(method), Some(target), Some(version)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(Reason::RequestLine);
@@ -320,7 +361,10 @@ fn split_line<'a>(line: &'a [u8], limits: &Limits) -> Result<(&'a [u8], &'a [u8]
     if !is_name(method) || method.len() > Method::LONGEST {
         return Err(Reason::Method);
     }
-    let version = Version::read(version)?;
+    let version = match known {
+        Some(version) => version,
+        None => Version::read(version)?,
+    };
     match target.len() {
         0 => Err(Reason::RequestLine),
         len if len > limits.target => Err(Reason::TargetTooLong),

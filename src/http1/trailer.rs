@@ -26,6 +26,16 @@ impl Trailers {
         &self.fields
     }
 
+    /// Makes the section from pieces. Too many of them, or a malformed one, and there are none.
+    pub(super) fn compose<'a>(&mut self, fields: impl IntoIterator<Item = (&'a [u8], &'a [u8])>) {
+        self.clear();
+        let written = self.fields.write(fields);
+        self.line = self.fields.bytes.len() - written.map_or(0, |()| 2);
+        if written.is_err() || self.line > LONGEST || self.finish().is_err() {
+            self.clear();
+        }
+    }
+
     /// Takes what belongs to the section: how much that was, and whether it is complete.
     pub(super) fn read(&mut self, input: &[u8]) -> Result<(usize, bool), BodyError> {
         let mut consumed = 0;

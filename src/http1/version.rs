@@ -2,7 +2,8 @@
 
 use super::Reason;
 
-/// The versions that can be on a connection of HTTP/1. A minor version above 1 is treated as 1.1 (RFC 9112 §2.3).
+/// The versions that a message can have come by. On a connection of HTTP/1 a minor version above 1 is treated as 1.1
+/// (RFC 9112 §2.3); a head of HTTP/2 is composed, never parsed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
     /// HTTP/1.0.
@@ -10,9 +11,20 @@ pub enum Version {
     /// HTTP/1.1.
     #[default]
     Http11,
+    /// HTTP/2.
+    Http2,
 }
 
 impl Version {
+    /// As nginx names it in `$server_protocol`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Version::Http10 => "HTTP/1.0",
+            Version::Http11 => "HTTP/1.1",
+            Version::Http2 => "HTTP/2.0",
+        }
+    }
+
     /// Reads `HTTP/d.d`.
     pub(super) fn read(text: &[u8]) -> Result<Version, Reason> {
         match text {

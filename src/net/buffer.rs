@@ -74,6 +74,18 @@ impl Buffer {
         Poll::Ready(Ok(n))
     }
 
+    /// Takes as much of `bytes` as fits without more than `limit` being held, and says how much that was.
+    pub fn append(&mut self, bytes: &[u8], limit: usize) -> usize {
+        let mut taken = 0;
+        while taken < bytes.len() && self.make_room(limit) {
+            let n = (bytes.len() - taken).min(self.storage.len() - self.end);
+            self.storage[self.end..self.end + n].copy_from_slice(&bytes[taken..taken + n]);
+            self.end += n;
+            taken += n;
+        }
+        taken
+    }
+
     /// False: there is none to be had.
     fn make_room(&mut self, limit: usize) -> bool {
         let limit = limit.max(SMALL);
@@ -121,6 +133,16 @@ mod tests {
         assert_eq!(buffer.data(), b"world");
         buffer.consume(5);
         assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn what_is_appended_is_bounded() {
+        let mut buffer = Buffer::default();
+        assert_eq!(buffer.append(&vec![b'x'; 3 * SMALL], 2 * SMALL), 2 * SMALL);
+        assert_eq!(buffer.append(b"y", 2 * SMALL), 0);
+        buffer.consume(SMALL);
+        assert_eq!(buffer.append(b"yz", 2 * SMALL), 2);
+        assert!(buffer.data().ends_with(b"xyz"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::clock::{Clock, Timestamp};
 pub struct Deadline {
     clock: Clock,
     at: Timestamp,
+    latest: Timestamp,
     armed: Timestamp,
     sleep: Option<Pin<Box<Sleep>>>,
 }
@@ -21,12 +22,23 @@ pub struct Deadline {
 impl Deadline {
     /// No deadline yet.
     pub fn new(clock: Clock) -> Deadline {
-        Deadline { clock, at: Timestamp::NEVER, armed: Timestamp::NEVER, sleep: None }
+        Deadline { clock, at: Timestamp::NEVER, latest: Timestamp::NEVER, armed: Timestamp::NEVER, sleep: None }
     }
 
     /// Ends the wait `limit` after `now`. A zero limit ends it at once.
     pub fn set(&mut self, now: Timestamp, limit: Duration) {
-        self.at = now + limit;
+        self.at = (now + limit).min(self.latest);
+    }
+
+    /// No wait goes on after `latest`, whatever its own limit.
+    pub fn bound(&mut self, latest: Timestamp) {
+        self.latest = latest;
+        self.at = self.at.min(latest);
+    }
+
+    /// Whether the bound of all waits has passed.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        now >= self.latest
     }
 
     /// The earlier of the present deadline and `limit` after `now`.
@@ -34,9 +46,9 @@ impl Deadline {
         self.at = self.at.min(now + limit);
     }
 
-    /// Waits for ever.
+    /// Waits for ever, or until the bound of all waits.
     pub fn clear(&mut self) {
-        self.at = Timestamp::NEVER;
+        self.at = self.latest;
     }
 
     /// When the wait ends.
@@ -91,6 +103,19 @@ mod tests {
         deadline.set(began, Duration::from_secs(3));
         poll_fn(|cx| deadline.poll(cx)).await;
         assert_eq!(clock.now().since(began).as_secs(), 3);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_wait_goes_beyond_the_bound_of_all() {
+        let clock = Clock::process();
+        let began = clock.now();
+        let mut deadline = Deadline::new(clock);
+        deadline.bound(began + Duration::from_secs(2));
+        deadline.set(began, Duration::from_secs(60));
+        assert!(!deadline.is_over(clock.now()));
+        poll_fn(|cx| deadline.poll(cx)).await;
+        assert_eq!(clock.now().since(began).as_secs(), 2);
+        assert!(deadline.is_over(clock.now()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,13 +1,26 @@
 //! Bytes, not balancing: listeners, connections, pools, names.
 
 pub mod buffer;
+pub mod datagrams;
 pub mod deadline;
+pub mod descriptors;
+pub mod handshake;
+pub mod held;
+pub mod inherited;
 pub mod listener;
 pub mod pool;
+pub mod proxy_header;
 pub mod resolver;
+mod socket;
+pub mod socket_file;
+pub mod splice;
 pub mod stream;
+pub mod tls;
 
 pub use buffer::Buffer;
 pub use deadline::Deadline;
+pub use held::Held;
+pub use inherited::Inherited;
+pub use listener::Listener;
 pub use pool::{Limits, Pools, Reuse};
 pub use stream::Stream;

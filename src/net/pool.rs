@@ -34,6 +34,8 @@ pub struct Reuse {
     pub requests: u64,
     /// What the peer promised in `Keep-Alive: timeout=`.
     pub promised: Option<Duration>,
+    /// The trust that it was opened with ([`crate::tls::Connector::id`]); `None`: plain.
+    pub trust: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -61,14 +63,18 @@ pub struct Pools {
 impl Pools {
     /// The most recently used idle connection to `peer` that is not known to be closed. With `certain` the kernel is
     /// asked, which costs a system call but leaves only a close that is on its way: for what must not be sent twice.
-    pub fn take(&mut self, peer: PeerId, certain: bool, now: Timestamp) -> Option<(Stream, Reuse)> {
+    pub fn take(&mut self, peer: PeerId, trust: Option<u64>, certain: bool, now: Timestamp) -> Option<(Stream, Reuse)> {
         let pool = self.by_peer.get_mut(&peer)?;
-        while let Some(idle) = pool.idle.pop() {
+        while let Some(mut idle) = pool.idle.pop() {
+            if idle.reuse.trust != trust {
+                // From before a reload that changed what the peer must prove.
+                continue;
+            }
             if now >= idle.until {
                 // Whatever lies below has been idle for longer, but may have been promised more: look on.
                 continue;
             }
-            if !is_idle(&idle.stream, certain) {
+            if !is_idle(&mut idle.stream, certain) {
                 pool.learn(now.since(idle.since), now);
                 continue;
             }
@@ -96,8 +102,8 @@ impl Pools {
     pub fn sweep(&mut self, now: Timestamp) {
         for pool in self.by_peer.values_mut() {
             let mut lesson = None;
-            pool.idle.retain(|idle| {
-                let quiet = is_idle(&idle.stream, false);
+            pool.idle.retain_mut(|idle| {
+                let quiet = is_idle(&mut idle.stream, false);
                 if !quiet {
                     lesson = Some(now.since(idle.since));
                 }
@@ -128,7 +134,7 @@ impl Pool {
 
 /// Whether the peer has neither sent anything nor closed. What only looks busy is asked about: a connection must not be
 /// lost, and a wrong lesson learned, since an answer happened to fill a buffer.
-fn is_idle(stream: &Stream, certain: bool) -> bool {
+fn is_idle(stream: &mut Stream, certain: bool) -> bool {
     (!certain && stream.looks_quiet()) || stream.is_quiet()
 }
 

@@ -1,18 +1,25 @@
 //! Which addresses does this name have? Control plane only; never `getaddrinfo`, which blocks and breaks a static
 //! binary.
 
+use std::cell::RefCell;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::Duration;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
-use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RecordType};
 use hickory_resolver::system_conf::parse_resolv_conf;
+
+mod replica;
+mod service;
+
+pub use replica::Reverse;
+pub use service::Located;
 
 /// The DNS server inside Docker's user-defined networks. It answers with a TTL of 600 whatever happens.
 const DOCKER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 11));
@@ -28,17 +35,20 @@ const OVERALL: Duration = Duration::from_secs(8);
 /// Asks DNS servers, after /etc/hosts. Keeps no cache: who asks knows best how fresh the answer must be.
 #[derive(Debug)]
 pub struct Resolver {
-    dns: Result<Dns, String>,
+    servers: Vec<SocketAddr>,
     valid: Option<Duration>,
+    /// Where resolv.conf(5) is.
+    system: PathBuf,
+    known: RefCell<Option<Known>>,
 }
 
-/// What a name resolves to.
+/// What a name, or a service, resolves to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum Answer<T = Vec<IpAddr>> {
     /// It has these addresses.
     Found {
         /// At least one, in order, each once.
-        addrs: Vec<IpAddr>,
+        addrs: T,
         /// How long until it should be asked again.
         valid: Duration,
     },
@@ -46,6 +56,13 @@ pub enum Answer {
     NoSuchName,
     /// Nobody could say: silence, SERVFAIL, no server. What was known before still holds.
     Failed(String),
+}
+
+/// Whom resolv.conf names, and what it said when that was found out.
+#[derive(Debug)]
+struct Known {
+    system: Vec<u8>,
+    dns: Rc<Result<Dns, String>>,
 }
 
 /// DNS servers and how to ask them.
@@ -61,9 +78,34 @@ impl Resolver {
     /// fails: without any server to ask, names that are not in /etc/hosts are [`Answer::Failed`]. To be used within
     /// one tokio runtime.
     pub fn new(servers: &[SocketAddr], valid: Option<Duration>) -> Resolver {
-        let system = fs::read("/etc/resolv.conf").unwrap_or_default();
-        let in_docker = Path::new("/.dockerenv").exists();
-        Resolver { dns: Dns::new(servers, &system, in_docker, TIMEOUT), valid }
+        Resolver::reading("/etc/resolv.conf".into(), servers, valid)
+    }
+
+    fn reading(system: PathBuf, servers: &[SocketAddr], valid: Option<Duration>) -> Resolver {
+        Resolver { servers: servers.to_vec(), valid, system, known: RefCell::default() }
+    }
+
+    /// Whom to ask now. resolv.conf is read anew each time, as /etc/hosts is: both are small, and DHCP, a VPN or a
+    /// container's engine may rewrite them. One that names nobody, as while it is being written, does not count.
+    fn dns(&self) -> Rc<Result<Dns, String>> {
+        let system = fs::read(&self.system).unwrap_or_default();
+        let mut known = self.known.borrow_mut();
+        if let Some(known) = &*known
+            && known.system == system
+        {
+            return known.dns.clone();
+        }
+        let (in_docker, is_empty) = (Path::new("/.dockerenv").exists(), system.is_empty());
+        let dns = Dns::new(&self.servers, &system, in_docker, TIMEOUT);
+        match &mut *known {
+            Some(known) if (dns.is_err() || is_empty) && known.dns.is_ok() => known.dns.clone(),
+            known => {
+                if known.is_some() {
+                    tracing::info!("{} has changed: DNS is asked as it says now", self.system.display());
+                }
+                known.insert(Known { system, dns: Rc::new(dns) }).dns.clone()
+            }
+        }
     }
 
     /// Asks for A and AAAA. Takes a few seconds at most. `host` may be an address in text.
@@ -73,13 +115,38 @@ impl Resolver {
             // Read anew each time, as the C library does: it is small, and it may be edited.
             Err(_) => in_hosts(&fs::read("/etc/hosts").unwrap_or_default(), host),
         };
-        let asked = match &self.dns {
+        let asked = match &*self.dns() {
             _ if !known.is_empty() => Answer::Found { addrs: in_order(known), valid: HOSTS_VALID },
             Err(why) => Answer::Failed(why.clone()),
             Ok(dns) => tokio::time::timeout(OVERALL, dns.ask(host))
                 .await
                 .unwrap_or_else(|_| Answer::Failed(format!("no DNS server answered within {OVERALL:?}"))),
         };
+        self.for_as_long_as_wanted(asked)
+    }
+
+    /// Asks for the SRV records of a service, by its whole name (`_http._tcp.app`), and for the addresses of their
+    /// targets. Takes a few seconds at most. One target that nobody could look up makes it a failure, since half an
+    /// answer would take the other half's peers away.
+    pub async fn locate(&self, service: &str) -> Answer<Vec<Located>> {
+        let asked = match &*self.dns() {
+            Err(why) => Answer::Failed(why.clone()),
+            Ok(dns) => tokio::time::timeout(OVERALL, dns.locate(service))
+                .await
+                .unwrap_or_else(|_| Answer::Failed(format!("no DNS server answered within {OVERALL:?}"))),
+        };
+        self.for_as_long_as_wanted(asked)
+    }
+
+    /// Asks what the host at an address is called (PTR), without its domain or its container network.
+    pub async fn replica(&self, addr: IpAddr) -> Reverse {
+        match &*self.dns() {
+            Err(_) => Reverse::Failed,
+            Ok(dns) => tokio::time::timeout(OVERALL, dns.reverse(addr)).await.unwrap_or(Reverse::Failed),
+        }
+    }
+
+    fn for_as_long_as_wanted<T>(&self, asked: Answer<T>) -> Answer<T> {
         match (asked, self.valid) {
             (Answer::Found { addrs, .. }, Some(valid)) => Answer::Found { addrs, valid: valid.max(TTL_FLOOR) },
             (answer, _) => answer,
@@ -125,22 +192,6 @@ impl Dns {
             }
         }
         failed.map_or(Answer::NoSuchName, Answer::Failed)
-    }
-
-    async fn lookup(&self, name: &Name, kind: RecordType) -> Family {
-        let lookup = match self.client.lookup(name.clone(), kind).await {
-            Ok(lookup) => lookup,
-            Err(NetError::Dns(DnsError::NoRecordsFound(none)))
-                if matches!(none.response_code, ResponseCode::NXDomain | ResponseCode::NoError) =>
-            {
-                return Family::Empty;
-            }
-            Err(error) => return Family::Failed(in_words(&error)),
-        };
-        let records = lookup.answers();
-        let addrs: Vec<IpAddr> = records.iter().filter_map(|record| record.data.ip_addr()).collect();
-        let ttl = records.iter().map(|record| record.ttl).min().unwrap_or(0);
-        if addrs.is_empty() { Family::Empty } else { Family::Found(addrs, Duration::from_secs(ttl.into())) }
     }
 }
 

@@ -2,17 +2,73 @@
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
-use socket2::SockRef;
-use tokio::io::{AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use rustls::Connection;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
 
-/// A connected socket, registered with the worker that owns it.
+use super::socket::Socket;
+use super::tls::Session;
+use crate::endpoint::Endpoint;
+
+/// How long nothing is tried after a unix socket had no room for another connection.
+const FULL_PAUSE: Duration = Duration::from_millis(10);
+
+/// A connected socket, registered with the worker that owns it, with or without TLS.
 #[derive(Debug)]
 pub struct Stream {
-    tcp: TcpStream,
+    socket: Socket,
+    tls: Option<Box<Tls>>,
+}
+
+/// What a connection has beside its socket once it speaks TLS.
+#[derive(Debug)]
+struct Tls {
+    session: Box<Session>,
+    /// The end of sending (FIN) follows once all was sent.
+    fin: bool,
+    /// The connection ends without a goodbye, so that nobody takes what was sent for the whole.
+    cut: bool,
+}
+
+/// For libraries that bring their own framing (HTTP/2). The datapath itself polls [`Stream::poll_read`].
+impl AsyncRead for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let n = ready!(Stream::poll_read(&mut self, cx, into.initialize_unfilled()))?;
+        into.advance(n);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Stream::poll_write_vectored(&mut self, cx, &[IoSlice::new(bytes)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Stream::poll_write_vectored(&mut self, cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Stream::poll_flush(&mut self, cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.shutdown_write();
+        Stream::poll_flush(&mut self, cx)
+    }
 }
 
 impl Stream {
@@ -21,7 +77,20 @@ impl Stream {
     pub fn new(tcp: TcpStream) -> Stream {
         // Fails only on a socket that is already dead, which the first read tells better.
         let _ = tcp.set_nodelay(true);
-        Stream { tcp }
+        Stream { socket: Socket::Tcp(tcp), tls: None }
+    }
+
+    /// Takes an accepted or connected unix socket.
+    pub fn unix(unix: UnixStream) -> Stream {
+        Stream { socket: Socket::Unix(unix), tls: None }
+    }
+
+    /// Both ends of a connection within this process.
+    ///
+    /// # Errors
+    /// If there are no descriptors left.
+    pub fn pair() -> io::Result<(Stream, Stream)> {
+        UnixStream::pair().map(|(one, other)| (Stream::unix(one), Stream::unix(other)))
     }
 
     /// Connects to `address`. The caller bounds the time.
@@ -29,9 +98,13 @@ impl Stream {
     /// # Errors
     /// What the kernel says. A connection to itself is refused: on loopback the kernel may give a socket the very port
     /// that it calls, if nobody listens there (RFC 9293 §3.5, simultaneous open).
-    pub async fn connect(address: SocketAddr) -> io::Result<Stream> {
-        let stream = TcpStream::connect(address).await.map(Stream::new)?;
-        if address.ip().is_loopback() && stream.local_addr().is_ok_and(|own| own == address) {
+    pub async fn connect(address: &Endpoint) -> io::Result<Stream> {
+        let address = match address {
+            Endpoint::Ip(address) => *address,
+            Endpoint::Unix(path) => return Stream::connect_unix(path).await,
+        };
+        let mut stream = TcpStream::connect(address).await.map(Stream::new)?;
+        if address.ip().is_loopback() && stream.local_addr() == Some(address) {
             // A reset leaves the port free for whom it belongs to.
             stream.reset_on_close();
             return Err(io::ErrorKind::ConnectionRefused.into());
@@ -39,56 +112,180 @@ impl Stream {
         Ok(stream)
     }
 
-    /// This end's address.
-    pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.tcp.local_addr()
+    /// An application whose queue is full for a moment is waited for, as the kernel itself does over TCP; of a unix
+    /// socket it only says so.
+    async fn connect_unix(path: &Path) -> io::Result<Stream> {
+        loop {
+            match UnixStream::connect(path).await {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => tokio::time::sleep(FULL_PAUSE).await,
+                connected => return connected.map(Stream::unix),
+            }
+        }
+    }
+
+    /// The socket itself, if bytes go through it as they are.
+    pub(super) fn tcp(&self) -> Option<&TcpStream> {
+        match &self.socket {
+            Socket::Tcp(tcp) if self.tls.is_none() => Some(tcp),
+            Socket::Tcp(_) | Socket::Unix(_) => None,
+        }
+    }
+
+    /// This end's address; `None`: it has none, as a unix socket.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// The protocol agreed on inside TLS (ALPN): `h2`, `http/1.1`; `None`: none was, or there is no TLS.
+    pub fn alpn(&self) -> Option<&[u8]> {
+        self.tls()?.alpn_protocol()
+    }
+
+    /// What TLS has agreed on; `None`: the connection is plain.
+    pub fn tls(&self) -> Option<&Connection> {
+        self.tls.as_ref().map(|tls| tls.session.connection())
+    }
+
+    /// From now on what is read and written is content of this session, whose handshake is over.
+    pub(super) fn secure(&mut self, session: Box<Session>) {
+        self.tls = Some(Box::new(Tls { session, fin: false, cut: false }));
+    }
+
+    /// What lies under TLS.
+    pub(super) fn socket(&mut self) -> &mut Socket {
+        &mut self.socket
+    }
+
+    /// Copies what has come without taking it, under any TLS; 0 is the end of the stream. Ready again and again as long as it is not
+    /// read.
+    pub fn poll_peek(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.socket.poll_peek(cx, into)
     }
 
     /// Reads into the unused tail of `into`, returning the count; 0 is the end of the stream.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+        if let Some(tls) = &mut self.tls {
+            let read = tls.session.poll_read(&mut self.socket, cx, into);
+            self.end_if_due();
+            return read;
+        }
         let mut buf = ReadBuf::new(into);
-        ready!(tokio::io::AsyncRead::poll_read(Pin::new(&mut self.tcp), cx, &mut buf))?;
+        ready!(AsyncRead::poll_read(Pin::new(&mut self.socket), cx, &mut buf))?;
         Poll::Ready(Ok(buf.filled().len()))
     }
 
-    /// Writes what the kernel takes of `slices`.
+    /// Writes what the kernel takes of `slices`. With TLS, what fits into its own buffer, which the kernel takes from as
+    /// soon as it can: [`Stream::poll_flush`]. An error means that nothing of `slices` was sent.
     pub fn poll_write_vectored(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if let Some(tls) = &mut self.tls {
+            return tls.session.poll_write_vectored(&mut self.socket, cx, slices);
+        }
         match slices {
-            [one] => Pin::new(&mut self.tcp).poll_write(cx, one),
-            many => Pin::new(&mut self.tcp).poll_write_vectored(cx, many),
+            [one] => Pin::new(&mut self.socket).poll_write(cx, one),
+            many => Pin::new(&mut self.socket).poll_write_vectored(cx, many),
         }
     }
 
+    /// Ready when the kernel has all that was written: always, without TLS. Who stops writing for a while polls this
+    /// first.
+    #[inline]
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.tls.is_none() { Poll::Ready(Ok(())) } else { self.poll_flush_tls(cx) }
+    }
+
+    fn poll_flush_tls(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Some(tls) = &mut self.tls else { return Poll::Ready(Ok(())) };
+        let flushed = tls.session.poll_flush(&mut self.socket, cx);
+        self.end_if_due();
+        flushed
+    }
+
     /// Ready when a read would not wait. Costs no system call while nothing has come.
-    pub fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.tcp.poll_read_ready(cx)
+    pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.tls {
+            None => self.socket.poll_read_ready(cx),
+            Some(tls) => tls.session.poll_readable(&mut self.socket, cx),
+        }
     }
 
     /// Whether the kernel has announced neither bytes nor an end since the last read. Costs no system call. May not know
     /// of an end yet, and after a read that filled its buffer to the brim may expect bytes that are not there.
     pub fn looks_quiet(&self) -> bool {
-        let mut cx = Context::from_waker(Waker::noop());
-        self.tcp.poll_read_ready(&mut cx).is_pending()
+        let known = self.tls.as_ref().is_some_and(|tls| tls.session.has_news());
+        !known && self.socket.looks_quiet()
     }
 
-    /// Asks the kernel itself whether the peer has sent nothing and not closed: one system call.
-    pub fn is_quiet(&self) -> bool {
-        let mut byte = [std::mem::MaybeUninit::uninit()];
-        match SockRef::from(&self.tcp).peek(&mut byte) {
-            Err(e) => e.kind() == io::ErrorKind::WouldBlock,
-            Ok(_) => false,
+    /// Asks the kernel itself whether the peer has sent nothing and not closed: one system call. With TLS, only content
+    /// is something: its own messages are taken in on the way.
+    pub fn is_quiet(&mut self) -> bool {
+        if let Some(tls) = &mut self.tls {
+            return tls.session.is_quiet(&mut self.socket) && self.socket.is_quiet();
+        }
+        self.socket.is_quiet()
+    }
+
+    /// Ends this side's sending (FIN), so that the client reads to the end of the answer. With TLS the end is announced,
+    /// and FIN follows what was still to be sent.
+    pub fn shutdown_write(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.session.close();
+            tls.fin = true;
+            let mut cx = Context::from_waker(Waker::noop());
+            // What the kernel does not take now follows with the next poll.
+            let _ = tls.session.poll_flush(&mut self.socket, &mut cx);
+            return self.end_if_due();
+        }
+        self.socket.shutdown_write();
+    }
+
+    fn end_if_due(&mut self) {
+        if let Some(tls) = &mut self.tls
+            && tls.fin
+            && tls.session.is_flushed()
+        {
+            tls.fin = false;
+            self.socket.shutdown_write();
         }
     }
 
-    /// Ends this side's sending (FIN), so that the client reads to the end of the answer.
-    pub fn shutdown_write(&self) {
-        // Fails only when the other side is gone already.
-        let _ = SockRef::from(&self.tcp).shutdown(std::net::Shutdown::Write);
-    }
-
     /// Makes the coming close a reset: the reader must not take a cut body for a whole one.
-    pub fn reset_on_close(&self) {
-        // Fails only when the other side is gone already.
-        let _ = SockRef::from(&self.tcp).set_linger(Some(std::time::Duration::ZERO));
+    pub fn reset_on_close(&mut self) {
+        if let Some(tls) = &mut self.tls {
+            tls.cut = true;
+        }
+        self.socket.reset_on_close();
+    }
+}
+
+/// Whoever closes a TLS connection says so (RFC 8446 §6.1), unless it is cut on purpose.
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let Some(tls) = &mut self.tls
+            && !tls.cut
+        {
+            tls.session.close_now(&mut self.socket);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::socket_file::SocketFile;
+    use super::*;
+
+    #[tokio::test]
+    async fn an_application_whose_queue_is_full_is_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path: Arc<Path> = folder.path().join("app.sock").into();
+        let (application, _file) = SocketFile::listen(&path, 0o600, 0).unwrap();
+        let address = Endpoint::Unix(path);
+        let _first = Stream::connect(&address).await.unwrap();
+        let mut second = Box::pin(Stream::connect(&address));
+        let begun = tokio::time::timeout(Duration::from_millis(1), &mut second).await;
+        assert!(begun.is_err(), "there is room for one");
+        let _accepted = application.accept().unwrap();
+        assert!(second.await.is_ok());
     }
 }

@@ -16,6 +16,7 @@ pub(super) fn describe(error: &io::Error) -> &'static str {
         ErrorKind::TimedOut => "the connection timed out",
         ErrorKind::AddrNotAvailable => "address not available",
         ErrorKind::NotFound => "no such socket",
+        ErrorKind::WouldBlock => "its queue of connections is full",
         ErrorKind::PermissionDenied => "permission denied",
         ErrorKind::UnexpectedEof => "the answer was cut short",
         ErrorKind::InvalidData | ErrorKind::InvalidInput => "malformed answer",

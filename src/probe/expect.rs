@@ -4,7 +4,8 @@ use std::fmt;
 
 use http::HeaderMap;
 
-use crate::config::model::{BodyTest, Expect, HeaderTest, ValueTest};
+use super::json;
+use crate::config::model::{Expect, HeaderTest, ValueTest};
 
 /// How much of a body is judged, in bytes; what follows is not read.
 pub const BODY_PREFIX: usize = 256 * 1024;
@@ -30,6 +31,13 @@ pub enum Unmet {
         /// The body was not to match, and did.
         matched: bool,
     },
+    /// The body does not say what it should.
+    Json {
+        /// The answer's status.
+        status: u16,
+        /// What it says instead.
+        instead: String,
+    },
 }
 
 /// Judges what the head tells: the status, then the fields in the order of the file. `None`: all as asked for.
@@ -44,11 +52,16 @@ pub fn unmet_by_head(expect: &Expect, status: u16, headers: &HeaderMap) -> Optio
     Some(Unmet::Header { status, name: test.name.clone(), wanted: in_words(&test.test) })
 }
 
-/// Judges the first [`BODY_PREFIX`] bytes of a body.
-pub fn unmet_by_body(test: &BodyTest, status: u16, body: &[u8]) -> Option<Unmet> {
+/// Judges the first [`BODY_PREFIX`] bytes of a body: by the pattern, then by the tests on JSON in their order.
+pub fn unmet_by_body(expect: &Expect, status: u16, body: &[u8]) -> Option<Unmet> {
     let body = &body[..body.len().min(BODY_PREFIX)];
-    let matched = test.pattern.is_match(body);
-    (matched == test.negated).then_some(Unmet::Body { status, matched })
+    if let Some(test) = &expect.body {
+        let matched = test.pattern.is_match(body);
+        if matched == test.negated {
+            return Some(Unmet::Body { status, matched });
+        }
+    }
+    json::unmet(&expect.json, body).map(|instead| Unmet::Json { status, instead })
 }
 
 /// With several fields of one name, one that fits is enough; `Absent` wants none at all.
@@ -83,6 +96,7 @@ impl fmt::Display for Unmet {
             Unmet::Header { status, name, wanted } => write!(f, "{status}, but the field {name} is {wanted}"),
             Unmet::Body { status, matched: false } => write!(f, "{status}, but the body does not match"),
             Unmet::Body { status, matched: true } => write!(f, "{status}, but the body matches what it must not"),
+            Unmet::Json { status, instead } => write!(f, "{status}, but {instead}"),
         }
     }
 }
@@ -90,12 +104,13 @@ impl fmt::Display for Unmet {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::model::StatusSet;
+    use crate::config::json_test;
+    use crate::config::model::{BodyTest, StatusSet};
     use http::header::{HeaderName, HeaderValue};
     use regex::bytes::Regex;
 
     fn anything() -> Expect {
-        Expect { status: None, headers: Vec::new(), body: None }
+        Expect { status: None, headers: Vec::new(), body: None, json: Vec::new() }
     }
 
     fn status(negated: bool, ranges: &[(u16, u16)]) -> Expect {
@@ -104,6 +119,10 @@ mod tests {
 
     fn field(name: &str, test: ValueTest) -> Expect {
         Expect { headers: vec![HeaderTest { name: name.into(), test }], ..anything() }
+    }
+
+    fn body(test: &BodyTest) -> Expect {
+        Expect { body: Some(test.clone()), ..anything() }
     }
 
     fn re(pattern: &str) -> Regex {
@@ -182,7 +201,13 @@ mod tests {
             (&no_error, &long, true),
             (&ok, b"\xff\xfe ok", true),
         ] {
-            assert_eq!(unmet_by_body(test, 200, body).is_none(), passes, "{:?} of {} bytes", test, body.len());
+            assert_eq!(
+                unmet_by_body(&self::body(test), 200, body).is_none(),
+                passes,
+                "{:?} of {} bytes",
+                test,
+                body.len()
+            );
         }
     }
 
@@ -196,9 +221,21 @@ mod tests {
         assert_eq!(told(&default, 404).as_deref(), Some("404: the application has no such route"));
         let ready = field("x-state", ValueTest::Is("ready".into()));
         assert_eq!(told(&ready, 200).as_deref(), Some("200, but the field x-state is not \"ready\""));
-        let body = BodyTest { negated: false, pattern: re("ok") };
-        let unmet = unmet_by_body(&body, 200, b"starting").map(|unmet| unmet.to_string());
+        let no_ok = body(&BodyTest { negated: false, pattern: re("ok") });
+        let unmet = unmet_by_body(&no_ok, 200, b"starting").map(|unmet| unmet.to_string());
         assert_eq!(unmet.as_deref(), Some("200, but the body does not match"));
+    }
+
+    #[test]
+    fn a_body_is_judged_by_its_pattern_and_then_by_what_its_json_says() {
+        let pattern = BodyTest { negated: true, pattern: re("panic") };
+        let json = vec![json_test::parse("status == ok").expect("a test")];
+        let both = Expect { json, ..body(&pattern) };
+        let told = |body: &[u8]| unmet_by_body(&both, 200, body).map(|unmet| unmet.to_string());
+        assert_eq!(told(br#"{"status": "ok"}"#), None);
+        assert_eq!(told(br#"{"status": "panic"}"#).as_deref(), Some("200, but the body matches what it must not"));
+        let down = told(br#"{"status": "down"}"#);
+        assert_eq!(down.as_deref(), Some(r#"200, but `status == ok` is wrong: it is "down""#));
     }
 
     #[test]

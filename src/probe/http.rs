@@ -77,7 +77,9 @@ impl Question {
     }
 
     async fn judge_body(&self, status: u16, mut body: Incoming) -> Result<Option<Unmet>, hyper::Error> {
-        let Some(test) = &self.expect.body else { return Ok(None) };
+        if self.expect.body.is_none() && self.expect.json.is_empty() {
+            return Ok(None);
+        }
         let mut prefix = Vec::new();
         while prefix.len() < BODY_PREFIX {
             let Some(frame) = body.frame().await.transpose()? else { break };
@@ -85,7 +87,7 @@ impl Question {
                 prefix.extend_from_slice(&data[..data.len().min(BODY_PREFIX - prefix.len())]);
             }
         }
-        Ok(expect::unmet_by_body(test, status, &prefix))
+        Ok(expect::unmet_by_body(&self.expect, status, &prefix))
     }
 }
 

@@ -7,7 +7,9 @@ mod connect;
 pub mod expect;
 mod grpc;
 mod http;
+mod json;
 mod lag;
+mod tls;
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,11 +17,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::config::model::{CheckKind, HealthCheck};
 pub use crate::health::Seen;
+use crate::proxy_protocol;
+use tls::Handshake;
+pub use tls::Tls;
 
 /// Every probe says who asks, so that it can be told from traffic in the application's log.
 const USER_AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"), " (health check)");
@@ -29,8 +34,11 @@ const USER_AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"), " (health c
 #[derive(Debug)]
 pub struct Probe {
     question: Question,
+    tls: Option<Handshake>,
     timeout: Duration,
     port: Option<u16>,
+    /// What is said before the question.
+    preface: Vec<u8>,
     /// Whether the latest HTTP answer that was not a 503 kept the connection.
     keeps: AtomicBool,
 }
@@ -60,7 +68,27 @@ impl Probe {
                 Question::Grpc(grpc::Question::new(server, service, *status, check.timeout))
             }
         };
-        Probe { question, timeout: check.timeout, port: check.port, keeps: AtomicBool::new(false) }
+        let (preface, keeps) = (Vec::new(), AtomicBool::new(false));
+        Probe { question, tls: None, timeout: check.timeout, port: check.port, preface, keeps }
+    }
+
+    /// Begins every connection with a PROXY header that speaks for weir itself: LOCAL, or UNKNOWN in version 1. Not if
+    /// the check has a port of its own, where somebody else may listen (as in HAProxy).
+    pub fn with_proxy_protocol(mut self, version: proxy_protocol::Version) -> Probe {
+        if self.port.is_none() {
+            self.preface = proxy_protocol::encode(version, None);
+        }
+        self
+    }
+
+    /// Speaks HTTP and gRPC within TLS, as requests do.
+    pub fn over_tls(self, tls: &Tls) -> Probe {
+        let protocol: &[u8] = match &self.question {
+            Question::Http(_) => b"http/1.1",
+            Question::Grpc(_) => b"h2",
+            Question::Tcp => return self,
+        };
+        Probe { tls: Some(Handshake::new(tls, protocol)), ..self }
     }
 
     /// Looks at the peer at `addr`; the check's own `port` takes the place of the peer's, if it has one.
@@ -77,9 +105,16 @@ impl Probe {
     async fn look_over<T: Wire>(&self, connecting: impl Future<Output = io::Result<T>>) -> Look {
         let connected = AtomicBool::new(false);
         let work = async {
-            let wire = connecting.await?;
+            let mut wire = connecting.await?;
             connected.store(true, Relaxed);
-            Ok(self.question.ask(wire).await)
+            wire.write_all(&self.preface).await?;
+            Ok(match &self.tls {
+                None => self.question.ask(wire).await,
+                Some(handshake) => match handshake.begin(wire).await {
+                    Ok(wire) => self.question.ask(wire).await,
+                    Err(why) => Seen::Unreachable { detail: why.into() }.into(),
+                },
+            })
         };
         let lag::Watched { outcome, took, lag } = lag::within(self.timeout, work).await;
         let limit = self.timeout;

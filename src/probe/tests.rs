@@ -22,7 +22,11 @@ fn check(kind: CheckKind) -> HealthCheck {
 
 fn expecting(body: Option<BodyTest>) -> CheckKind {
     let status = Some(StatusSet { negated: false, ranges: vec![(200, 399)] });
-    CheckKind::Http { uri: "/health".into(), host: None, expect: Expect { status, headers: Vec::new(), body } }
+    CheckKind::Http {
+        uri: "/health".into(),
+        host: None,
+        expect: Expect { status, headers: Vec::new(), body, json: Vec::new() },
+    }
 }
 
 fn http() -> Probe {
@@ -203,7 +207,7 @@ async fn a_target_that_cannot_be_sent_is_said_and_not_sent() {
     let kind = CheckKind::Http {
         uri: "/he alth".into(),
         host: None,
-        expect: Expect { status: None, headers: Vec::new(), body: None },
+        expect: Expect { status: None, headers: Vec::new(), body: None, json: Vec::new() },
     };
     let probe = Probe::new(&check(kind), "app1:5000");
     let told = unreachable("GET /he alth cannot be sent: its uri or host is not valid");

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::config::model::NextUpstream;
 use crate::telemetry::Why;
+use crate::topology::Tries;
 
 /// How an attempt ended without an answer to pass on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +21,12 @@ pub enum Cause {
     Malformed,
     /// A status named in `proxy_next_upstream`, or any other that is a candidate for it.
     Status(u16),
+    /// The same of gRPC.
+    Grpc(u8),
     /// The peer was found unreachable by its probes while the attempt waited.
     Abandoned,
+    /// The peer said that it did nothing of the request.
+    Refused,
 }
 
 /// What there is to know about a failed attempt and its request.
@@ -39,6 +44,8 @@ pub struct Attempted {
     pub replayable: bool,
     /// Attempts made, this one among them.
     pub attempts: u32,
+    /// Those of them that may have reached an application.
+    pub asked: u32,
     /// Time since the first attempt began.
     pub elapsed: Duration,
 }
@@ -48,42 +55,49 @@ pub struct Attempted {
 pub enum Next {
     /// Pick another peer. With `charged`, if the retry budget allows.
     TryAnother {
-        /// Whether it costs budget: a retry that only a failed connect or a probe's verdict asks for does not.
+        /// Whether it costs budget: a retry that only a failed connect, a refusal or a probe's verdict asks for does not.
         charged: bool,
     },
     /// Tell the client.
     GiveUp(Why),
 }
 
-/// Decides after a failed attempt. `tries`: how many attempts a request may make in all. `time`:
-/// `proxy_next_upstream_timeout`; zero is no limit.
-pub fn after(seen: &Attempted, named: &NextUpstream, tries: u32, time: Duration) -> Next {
+/// Decides after a failed attempt. `time`: `proxy_next_upstream_timeout`; zero is no limit.
+pub fn after(seen: &Attempted, named: &NextUpstream, tries: Tries, time: Duration) -> Next {
     let repeatable = seen.idempotent || named.non_idempotent;
     if seen.answered {
         Next::GiveUp(Why::AnswerBegun)
     } else if !names(named, seen.cause) {
         Next::GiveUp(Why::NotNamed)
-    } else if seen.sent && !repeatable {
+    } else if seen.sent && !repeatable && seen.cause != Cause::Refused {
         Next::GiveUp(Why::NotSafeToRepeat)
     } else if seen.sent && !seen.replayable {
         Next::GiveUp(Why::BodyNotKept)
-    } else if seen.attempts >= tries {
+    } else if seen.attempts >= tries.in_all || seen.asked >= tries.asked {
         Next::GiveUp(Why::OutOfTries)
     } else if !time.is_zero() && seen.elapsed >= time {
         Next::GiveUp(Why::OutOfTime)
     } else {
-        let free = matches!(seen.cause, Cause::ConnectFailed | Cause::ConnectTimedOut | Cause::Abandoned);
+        let free =
+            matches!(seen.cause, Cause::ConnectFailed | Cause::ConnectTimedOut | Cause::Abandoned | Cause::Refused);
         Next::TryAnother { charged: !free }
     }
+}
+
+/// Whether an attempt that ended so counts as one that asked somebody. A connect that was not answered does: it has cost
+/// the client its time.
+pub fn is_asked(cause: Cause, sent: bool) -> bool {
+    sent || !matches!(cause, Cause::ConnectFailed | Cause::Abandoned)
 }
 
 /// Whether `proxy_next_upstream` names this cause.
 pub fn names(named: &NextUpstream, cause: Cause) -> bool {
     match cause {
-        Cause::ConnectFailed | Cause::Broken | Cause::Abandoned => named.error,
+        Cause::ConnectFailed | Cause::Broken | Cause::Abandoned | Cause::Refused => named.error,
         Cause::ConnectTimedOut | Cause::TimedOut => named.timeout,
         Cause::Malformed => named.invalid_header,
         Cause::Status(status) => named.statuses.contains(&status),
+        Cause::Grpc(code) => named.grpc.contains(&code),
     }
 }
 
@@ -103,6 +117,7 @@ mod tests {
             idempotent: true,
             replayable: true,
             attempts: 1,
+            asked: 1,
             elapsed: Duration::ZERO,
         }
     }
@@ -112,9 +127,10 @@ mod tests {
     }
 
     fn decide(seen: Attempted) -> Next {
-        after(&seen, &default_rule(), 3, Duration::ZERO)
+        after(&seen, &default_rule(), TRIES, Duration::ZERO)
     }
 
+    const TRIES: Tries = Tries { asked: 3, in_all: 5 };
     const CHARGED: Next = Next::TryAnother { charged: true };
     const FREE: Next = Next::TryAnother { charged: false };
 
@@ -133,11 +149,18 @@ mod tests {
     }
 
     #[test]
+    fn a_post_that_the_peer_has_not_begun_is_repeated_if_its_body_is_there() {
+        assert_eq!(decide(post(Cause::Refused)), FREE);
+        let streamed = Attempted { replayable: false, ..post(Cause::Refused) };
+        assert_eq!(decide(streamed), Next::GiveUp(Why::BodyNotKept));
+    }
+
+    #[test]
     fn a_post_is_repeated_if_non_idempotent_is_named_and_its_body_is_there() {
         let rule = NextUpstream { non_idempotent: true, ..default_rule() };
-        assert_eq!(after(&post(Cause::Broken), &rule, 3, Duration::ZERO), CHARGED);
+        assert_eq!(after(&post(Cause::Broken), &rule, TRIES, Duration::ZERO), CHARGED);
         let streamed = Attempted { replayable: false, ..post(Cause::Broken) };
-        assert_eq!(after(&streamed, &rule, 3, Duration::ZERO), Next::GiveUp(Why::BodyNotKept));
+        assert_eq!(after(&streamed, &rule, TRIES, Duration::ZERO), Next::GiveUp(Why::BodyNotKept));
     }
 
     #[test]
@@ -155,28 +178,45 @@ mod tests {
         assert_eq!(decide(get(Cause::Status(502))), Next::GiveUp(Why::NotNamed));
         assert_eq!(decide(get(Cause::Malformed)), Next::GiveUp(Why::NotNamed));
         let rule = NextUpstream { statuses: vec![502], invalid_header: true, ..NextUpstream::default() };
-        assert_eq!(after(&get(Cause::Status(502)), &rule, 3, Duration::ZERO), CHARGED);
-        assert_eq!(after(&get(Cause::Malformed), &rule, 3, Duration::ZERO), CHARGED);
-        assert_eq!(after(&get(Cause::Broken), &rule, 3, Duration::ZERO), Next::GiveUp(Why::NotNamed));
+        assert_eq!(after(&get(Cause::Status(502)), &rule, TRIES, Duration::ZERO), CHARGED);
+        assert_eq!(after(&get(Cause::Malformed), &rule, TRIES, Duration::ZERO), CHARGED);
+        assert_eq!(after(&get(Cause::Broken), &rule, TRIES, Duration::ZERO), Next::GiveUp(Why::NotNamed));
         assert_eq!(
-            after(&get(Cause::ConnectFailed), &NextUpstream::default(), 3, Duration::ZERO),
+            after(&get(Cause::ConnectFailed), &NextUpstream::default(), TRIES, Duration::ZERO),
             Next::GiveUp(Why::NotNamed)
         );
     }
 
     #[test]
     fn no_more_attempts_are_made_than_allowed() {
-        assert_eq!(decide(Attempted { attempts: 2, ..get(Cause::Broken) }), CHARGED);
-        assert_eq!(decide(Attempted { attempts: 3, ..get(Cause::Broken) }), Next::GiveUp(Why::OutOfTries));
-        let two = after(&Attempted { attempts: 2, ..get(Cause::Broken) }, &default_rule(), 2, Duration::ZERO);
-        assert_eq!(two, Next::GiveUp(Why::OutOfTries));
+        // attempts, asked of them; what follows
+        let table = [
+            (2, 2, CHARGED),
+            (3, 3, Next::GiveUp(Why::OutOfTries)),
+            (3, 1, CHARGED),
+            (4, 2, CHARGED),
+            (4, 3, Next::GiveUp(Why::OutOfTries)),
+            (5, 0, Next::GiveUp(Why::OutOfTries)),
+        ];
+        for (attempts, asked, next) in table {
+            assert_eq!(decide(Attempted { attempts, asked, ..get(Cause::Broken) }), next, "{attempts}, {asked}");
+        }
+    }
+
+    #[test]
+    fn an_attempt_that_reached_nobody_asked_nobody() {
+        assert!(!is_asked(Cause::ConnectFailed, false));
+        assert!(!is_asked(Cause::Abandoned, false));
+        assert!(is_asked(Cause::Abandoned, true));
+        assert!(is_asked(Cause::ConnectTimedOut, false), "the client has waited");
+        assert!(is_asked(Cause::Broken, true));
     }
 
     #[test]
     fn no_retry_begins_after_the_time_is_over() {
         let late = Attempted { elapsed: Duration::from_secs(5), ..get(Cause::Broken) };
-        assert_eq!(after(&late, &default_rule(), 3, Duration::from_secs(5)), Next::GiveUp(Why::OutOfTime));
-        assert_eq!(after(&late, &default_rule(), 3, Duration::from_secs(6)), CHARGED);
+        assert_eq!(after(&late, &default_rule(), TRIES, Duration::from_secs(5)), Next::GiveUp(Why::OutOfTime));
+        assert_eq!(after(&late, &default_rule(), TRIES, Duration::from_secs(6)), CHARGED);
     }
 
     #[test]

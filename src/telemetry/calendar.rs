@@ -21,6 +21,12 @@ pub(super) fn since_1970(at: SystemTime) -> (u64, u16) {
     (since.as_secs(), since.subsec_millis() as u16)
 }
 
+/// `2000-10-10T13:55:36.042Z`.
+pub fn utc(at: SystemTime) -> String {
+    let civil = Civil::of(at);
+    format!("{}.{:03}Z", civil.iso8601(), civil.millis)
+}
+
 impl Civil {
     pub(super) fn of(at: SystemTime) -> Civil {
         let (seconds, millis) = since_1970(at);

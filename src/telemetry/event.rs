@@ -1,10 +1,10 @@
 //! What is told when a request is over?
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::config::template::Variable;
+use crate::endpoint::{ClientAddr, Endpoint};
 
 /// A request is over: one for each, emitted where it ends. It borrows from the request, and a reader takes what it
 /// needs at once, so that emitting one allocates nothing. Access log, metrics and dashboard cannot disagree.
@@ -15,7 +15,7 @@ pub struct RequestDone<'a> {
     /// Serial number of the client's connection.
     pub connection: u64,
     /// The client, after `trusted_proxies`.
-    pub client: SocketAddr,
+    pub client: ClientAddr,
     /// The user of Basic credentials; empty: none.
     pub remote_user: &'a [u8],
     /// As it came; empty if no request line was understood.
@@ -50,6 +50,12 @@ pub struct RequestDone<'a> {
     pub attempts: &'a [Attempt],
     /// Why there was no further attempt after a failed one; `None`: the last one did not fail.
     pub why: Option<Why>,
+    /// What became of the binding of its client; `None`: the group binds nobody, or nobody answered.
+    pub sticky: Option<Sticky>,
+    /// What `limit_req` said; `None`: nothing limited it.
+    pub limit_req: Option<Limited>,
+    /// What `limit_conn` said; `None`: nothing limited it.
+    pub limit_conn: Option<Limited>,
     /// What a template may ask beyond all that.
     pub variables: &'a dyn Variables,
 }
@@ -73,10 +79,10 @@ impl Variables for NoVariables {
 /// One peer was asked, or nobody could be: then there is an entry in the group's name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attempt {
-    /// The peer's name (the `server` as written), or the group's if no peer could be chosen.
+    /// The peer's name (the replica's own if known, else the `server` as written), or the group's if no peer could be chosen.
     pub peer: Arc<str>,
     /// Where it is; `None`: no peer could be chosen.
-    pub addr: Option<SocketAddr>,
+    pub addr: Option<Endpoint>,
     /// How it ended.
     pub answer: Answer,
     /// Until the connection stood, TLS included; `None`: never. Zero for a pooled one.
@@ -143,6 +149,8 @@ pub enum Failure {
     Malformed,
     /// The peer went unhealthy meanwhile, so the attempt was given up.
     Abandoned,
+    /// The peer said that it did nothing of the request (HTTP/2: REFUSED_STREAM, or GOAWAY before it).
+    Refused,
 }
 
 impl Failure {
@@ -168,6 +176,7 @@ impl Failure {
             Failure::ReadTimeout => "read_timeout",
             Failure::Malformed => "malformed",
             Failure::Abandoned => "abandoned",
+            Failure::Refused => "refused",
         }
     }
 }
@@ -208,6 +217,56 @@ impl Why {
             Why::BodyNotKept => "body_not_kept",
             Why::AnswerBegun => "answer_begun",
             Why::ClientGone => "client_gone",
+        }
+    }
+}
+
+/// Whether a client went to the peer that it is bound to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Sticky {
+    /// It did.
+    Bound,
+    /// It was bound to nobody, and may be now.
+    New,
+    /// Its peer is gone or could not be had: it went to another.
+    Moved,
+}
+
+impl Sticky {
+    /// A short name, for logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Sticky::Bound => "bound",
+            Sticky::New => "new",
+            Sticky::Moved => "moved",
+        }
+    }
+}
+
+/// What a limit said of a request. (nginx: `$limit_req_status`, `$limit_conn_status`.)
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Limited {
+    /// It went on at once.
+    Passed,
+    /// It had to wait.
+    Delayed,
+    /// It was refused.
+    Rejected,
+    /// It would have had to wait, but for `limit_req_dry_run`.
+    DelayedDryRun,
+    /// It would have been refused, but for a dry run.
+    RejectedDryRun,
+}
+
+impl Limited {
+    /// nginx's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Limited::Passed => "PASSED",
+            Limited::Delayed => "DELAYED",
+            Limited::Rejected => "REJECTED",
+            Limited::DelayedDryRun => "DELAYED_DRY_RUN",
+            Limited::RejectedDryRun => "REJECTED_DRY_RUN",
         }
     }
 }

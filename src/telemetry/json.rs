@@ -5,6 +5,7 @@ use std::io::Write;
 use super::calendar::since_1970;
 use super::event::{Attempt, RequestDone};
 use super::line::{decimal, seconds};
+use crate::endpoint::{ClientAddr, Endpoint};
 
 /// Appends the object of a request. `second` is its time in ISO 8601, without fraction and zone.
 pub(super) fn object(second: &str, done: &RequestDone<'_>, out: &mut Vec<u8>) {
@@ -12,8 +13,8 @@ pub(super) fn object(second: &str, done: &RequestDone<'_>, out: &mut Vec<u8>) {
     out.extend_from_slice(second.as_bytes());
     let (_, millis) = since_1970(done.at);
     // A Vec accepts whatever is written to it, here and below.
-    let _ = write!(out, ".{millis:03}Z\",\"remote_addr\":\"{}\",\"remote_port\":", done.client.ip());
-    decimal(out, done.client.port().into());
+    let _ = write!(out, ".{millis:03}Z\"");
+    remote(out, done.client);
     number(out, "connection", done.connection);
     text(out, "request_id", done.request_id.as_bytes());
     text(out, "remote_user", done.remote_user);
@@ -33,17 +34,34 @@ pub(super) fn object(second: &str, done: &RequestDone<'_>, out: &mut Vec<u8>) {
         attempts(out, done.attempts);
     }
     text(out, "why", done.why.map_or("", |why| why.as_str()).as_bytes());
+    text(out, "sticky", done.sticky.map_or("", |sticky| sticky.as_str()).as_bytes());
+    text(out, "limit_req", done.limit_req.map_or("", |limited| limited.as_str()).as_bytes());
+    text(out, "limit_conn", done.limit_conn.map_or("", |limited| limited.as_str()).as_bytes());
     text(out, "referer", done.referer);
     text(out, "user_agent", done.user_agent);
     out.push(b'}');
 }
 
-fn attempts(out: &mut Vec<u8>, attempts: &[Attempt]) {
+/// Where a client comes from.
+pub(super) fn remote(out: &mut Vec<u8>, client: ClientAddr) {
+    key(out, "remote_addr");
+    let _ = match client {
+        ClientAddr::Ip(address) => write!(out, "\"{}\"", address.ip()),
+        ClientAddr::Unix => write!(out, "\"{client}\""),
+    };
+    if let Some(port) = client.port() {
+        number(out, "remote_port", port.into());
+    }
+}
+
+pub(super) fn attempts(out: &mut Vec<u8>, attempts: &[Attempt]) {
     for (i, attempt) in attempts.iter().enumerate() {
         out.extend_from_slice(if i == 0 { b"[{\"peer\":" } else { b",{\"peer\":" });
         string(out, &attempt.peer);
-        if let Some(addr) = attempt.addr {
-            let _ = write!(out, ",\"addr\":\"{addr}\"");
+        match &attempt.addr {
+            Some(Endpoint::Ip(addr)) => drop(write!(out, ",\"addr\":\"{addr}\"")),
+            Some(unix) => text(out, "addr", unix.to_string().as_bytes()),
+            None => {}
         }
         if let Some(status) = attempt.answer.status() {
             number(out, "status", status.into());
@@ -57,18 +75,18 @@ fn attempts(out: &mut Vec<u8>, attempts: &[Attempt]) {
     out.push(b']');
 }
 
-fn key(out: &mut Vec<u8>, name: &str) {
+pub(super) fn key(out: &mut Vec<u8>, name: &str) {
     out.extend_from_slice(b",\"");
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":");
 }
 
-fn number(out: &mut Vec<u8>, name: &str, value: u64) {
+pub(super) fn number(out: &mut Vec<u8>, name: &str, value: u64) {
     key(out, name);
     decimal(out, value);
 }
 
-fn time(out: &mut Vec<u8>, name: &str, value: Option<std::time::Duration>) {
+pub(super) fn time(out: &mut Vec<u8>, name: &str, value: Option<std::time::Duration>) {
     if let Some(value) = value {
         key(out, name);
         seconds(out, value);
@@ -76,7 +94,7 @@ fn time(out: &mut Vec<u8>, name: &str, value: Option<std::time::Duration>) {
 }
 
 /// Bytes that are not UTF-8 become U+FFFD, since JSON cannot hold them.
-fn text(out: &mut Vec<u8>, name: &str, value: &[u8]) {
+pub(super) fn text(out: &mut Vec<u8>, name: &str, value: &[u8]) {
     if !value.is_empty() {
         key(out, name);
         string(out, &String::from_utf8_lossy(value));

@@ -1,13 +1,16 @@
 //! What does a request look like in the access log? (nginx: `ngx_http_log_module.c`, spec §8)
 
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime};
 
 use super::calendar::{Civil, since_1970};
 use super::event::{Attempt, RequestDone};
 use super::json;
+use super::session::SessionDone;
 use crate::config::model::LogFormat;
 use crate::config::template::{LogVariable, Part, Variable};
+use crate::endpoint::{ClientAddr, Endpoint};
 
 /// Writes lines; remembers the latest second's name, since most requests share it.
 #[derive(Debug, Default)]
@@ -34,10 +37,21 @@ impl LineWriter {
         out.push(b'\n');
     }
 
+    /// Appends the line of a session.
+    pub(super) fn session(&mut self, format: &LogFormat, done: &SessionDone<'_>, out: &mut Vec<u8>) {
+        self.name(done.at);
+        match format {
+            LogFormat::Combined => done.combined(&self.local, out),
+            LogFormat::Json => done.json(&self.iso8601, out),
+            LogFormat::Template(_) => return self.line(format, &done.as_request(), out),
+        }
+        out.push(b'\n');
+    }
+
     /// `$remote_addr - $remote_user [$time_local] "$request" $status $body_bytes_sent "$http_referer"
     /// "$http_user_agent"`, and the suffix of upstream variables that everybody adds.
     fn combined(&self, done: &RequestDone<'_>, out: &mut Vec<u8>) {
-        display(out, done.client.ip());
+        remote_addr(out, done.client);
         out.extend_from_slice(b" - ");
         value(out, done.remote_user);
         out.extend_from_slice(b" [");
@@ -70,8 +84,11 @@ impl LineWriter {
     fn variable(&mut self, variable: &Variable, done: &RequestDone<'_>, out: &mut Vec<u8>) {
         match variable {
             Variable::Log(variable) => self.log_variable(*variable, done, out),
-            Variable::RemoteAddr => display(out, done.client.ip()),
-            Variable::RemotePort => decimal(out, done.client.port().into()),
+            Variable::RemoteAddr => remote_addr(out, done.client),
+            Variable::RemotePort => match done.client.port() {
+                Some(port) => decimal(out, port.into()),
+                None => value(out, b""),
+            },
             Variable::RemoteUser => value(out, done.remote_user),
             Variable::ServerProtocol => value(out, done.protocol.as_bytes()),
             Variable::Host => value(out, done.host),
@@ -101,11 +118,12 @@ impl LineWriter {
                 let (since, millis) = since_1970(done.at);
                 seconds(out, Duration::from_secs(since) + Duration::from_millis(millis.into()));
             }
+            LogVariable::Protocol => value(out, done.protocol.as_bytes()),
             LogVariable::Status => decimal(out, done.status.into()),
             LogVariable::BodyBytesSent => decimal(out, done.body_bytes_sent),
             LogVariable::BytesSent => decimal(out, done.bytes_sent),
-            LogVariable::RequestLength => decimal(out, done.request_length),
-            LogVariable::RequestTime => seconds(out, done.request_time),
+            LogVariable::RequestLength | LogVariable::BytesReceived => decimal(out, done.request_length),
+            LogVariable::RequestTime | LogVariable::SessionTime => seconds(out, done.request_time),
             LogVariable::UpstreamAddr => each(out, done, addr),
             LogVariable::UpstreamStatus => each(out, done, status),
             LogVariable::UpstreamConnectTime => each(out, done, connect_time),
@@ -113,6 +131,13 @@ impl LineWriter {
             LogVariable::UpstreamResponseTime => each(out, done, response_time),
             LogVariable::UpstreamQueueTime => optional_seconds(out, done.queue_time),
             LogVariable::UpstreamName => value(out, done.group.unwrap_or_default().as_bytes()),
+            LogVariable::Sticky => value(out, done.sticky.map_or("", |sticky| sticky.as_str()).as_bytes()),
+            LogVariable::LimitReqStatus => {
+                value(out, done.limit_req.map_or("", |limited| limited.as_str()).as_bytes());
+            }
+            LogVariable::LimitConnStatus => {
+                value(out, done.limit_conn.map_or("", |limited| limited.as_str()).as_bytes());
+            }
             LogVariable::RetryReason => value(out, done.why.map_or("", |why| why.as_str()).as_bytes()),
         }
     }
@@ -123,6 +148,14 @@ impl LineWriter {
             let civil = Civil::of(at);
             (self.second, self.local, self.iso8601) = (Some(second), civil.local(), civil.iso8601());
         }
+    }
+}
+
+/// `$remote_addr`.
+pub(super) fn remote_addr(out: &mut Vec<u8>, client: ClientAddr) {
+    match client {
+        ClientAddr::Ip(address) => display(out, address.ip()),
+        ClientAddr::Unix => display(out, client),
     }
 }
 
@@ -139,7 +172,7 @@ fn request(out: &mut Vec<u8>, done: &RequestDone<'_>) {
 }
 
 /// One entry per attempt.
-fn each(out: &mut Vec<u8>, done: &RequestDone<'_>, entry: fn(&mut Vec<u8>, &Attempt)) {
+pub(super) fn each(out: &mut Vec<u8>, done: &RequestDone<'_>, entry: fn(&mut Vec<u8>, &Attempt)) {
     if done.attempts.is_empty() {
         out.push(b'-');
     }
@@ -151,9 +184,13 @@ fn each(out: &mut Vec<u8>, done: &RequestDone<'_>, entry: fn(&mut Vec<u8>, &Atte
     }
 }
 
-fn addr(out: &mut Vec<u8>, attempt: &Attempt) {
-    match attempt.addr {
-        Some(addr) => display(out, addr),
+pub(super) fn addr(out: &mut Vec<u8>, attempt: &Attempt) {
+    match &attempt.addr {
+        Some(Endpoint::Ip(addr)) => display(out, addr),
+        Some(Endpoint::Unix(path)) => {
+            out.extend_from_slice(b"unix:");
+            escaped(out, path.as_os_str().as_bytes());
+        }
         None => value(out, attempt.peer.as_bytes()),
     }
 }
@@ -165,7 +202,7 @@ fn status(out: &mut Vec<u8>, attempt: &Attempt) {
     }
 }
 
-fn connect_time(out: &mut Vec<u8>, attempt: &Attempt) {
+pub(super) fn connect_time(out: &mut Vec<u8>, attempt: &Attempt) {
     optional_seconds(out, attempt.connect_time);
 }
 
@@ -242,7 +279,7 @@ pub(super) fn sample<T>(reader: impl FnOnce(RequestDone<'_>) -> T) -> T {
     let attempts = [
         Attempt {
             peer: "app1:5000".into(),
-            addr: Some(([127, 0, 0, 1], 18_099).into()),
+            addr: Some(std::net::SocketAddr::from(([127, 0, 0, 1], 18_099)).into()),
             answer: Answer::Failed(Failure::Connect),
             connect_time: None,
             header_time: None,
@@ -250,7 +287,7 @@ pub(super) fn sample<T>(reader: impl FnOnce(RequestDone<'_>) -> T) -> T {
         },
         Attempt {
             peer: "app2:5000".into(),
-            addr: Some(([127, 0, 0, 1], 18_081).into()),
+            addr: Some(std::net::SocketAddr::from(([127, 0, 0, 1], 18_081)).into()),
             answer: Answer::Status(200),
             connect_time: Some(millis(0)),
             header_time: Some(millis(12)),
@@ -260,7 +297,7 @@ pub(super) fn sample<T>(reader: impl FnOnce(RequestDone<'_>) -> T) -> T {
     reader(RequestDone {
         at: SystemTime::UNIX_EPOCH + Duration::from_millis(971_186_136_042),
         connection: 7,
-        client: ([192, 0, 2, 1], 40_000).into(),
+        client: std::net::SocketAddr::from(([192, 0, 2, 1], 40_000)).into(),
         remote_user: b"",
         method: b"GET",
         target: b"/a?b=c",
@@ -278,6 +315,9 @@ pub(super) fn sample<T>(reader: impl FnOnce(RequestDone<'_>) -> T) -> T {
         group: Some("web-alb"),
         attempts: &attempts,
         why: None,
+        sticky: None,
+        limit_req: None,
+        limit_conn: None,
         variables: &NoVariables,
     })
 }

@@ -6,7 +6,10 @@ pub mod event;
 mod json;
 mod line;
 pub mod logging;
+mod session;
 pub mod transition;
 
 pub use access_log::{AccessLog, WorkerLog};
-pub use event::{Answer, Attempt, Failure, NoVariables, RequestDone, Variables, Why};
+pub use calendar::utc;
+pub use event::{Answer, Attempt, Failure, Limited, NoVariables, RequestDone, Sticky, Variables, Why};
+pub use session::{SessionDone, SessionEnd};

@@ -1,19 +1,26 @@
 //! What is the snapshot after this change?
 
-use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::adjust::{Adjustment, Adjustments, adjusted, wish};
+use super::binding::{Binding, Tags};
 use super::diff::{Applied, Regrouped};
+use super::found::{Found, Source, Target};
 use super::group::{Group, GroupState};
 use super::peer::{Identity, Peer};
 use super::routes::{self, ListenerSpec};
+use super::streams::{self, StreamSpec};
 use super::tier::{Seat, Tier};
+use super::zones::Zones;
 use super::{PeerTransition, Topology};
+use crate::affinity::Key;
 use crate::balancer::{self, Balancer, Member};
 use crate::clock::Timestamp;
 use crate::config::model::{Address, Config, Upstream, UpstreamServer};
+use crate::endpoint::Endpoint;
 use crate::health::{self, Cell, Command, Operator, Origin, Policy, Signal, Thresholds};
 use crate::id::GroupId;
 
@@ -29,30 +36,55 @@ pub enum Change {
         /// All its addresses, in any order; empty: it has none any more.
         addrs: Vec<IpAddr>,
     },
+    /// An operator pulled levers; empty: only time has passed, and may have ended overrides.
+    Adjust(Vec<Adjustment>),
+    /// DNS answered for a service.
+    Located {
+        /// The whole name that was asked for.
+        service: String,
+        /// All that its SRV records lead to, in any order; empty: nothing any more.
+        targets: Vec<Target>,
+    },
+    /// A source has looked for peers of a group. A group that does not ask that source stays as it is.
+    Discovered {
+        /// Whose.
+        group: Arc<str>,
+        /// Who says so.
+        source: Source,
+        /// All of them; empty: it has none any more.
+        peers: Vec<UpstreamServer>,
+    },
 }
 
 /// A peer that joins within this time after its group began, by the first answer for its name, was only waiting for
 /// DNS: it is there from the start, and does not ramp up.
 const START: Duration = Duration::from_secs(30);
 
-type Addresses = BTreeMap<String, Vec<IpAddr>>;
-
 impl Topology {
     /// The first snapshot of a configuration, ready for requests. Names have no addresses yet. `random` draws anew in
-    /// each process.
-    pub fn build(config: Arc<Config>, now: Timestamp) -> Topology {
-        Topology::build_seeded(config, rand::random(), now)
+    /// each process. `secret`: what `sticky` goes by where the configuration says none.
+    pub fn build(config: Arc<Config>, secret: &[u8], now: Timestamp) -> Topology {
+        Topology::begin(config, rand::random(), Key::new(secret), now)
     }
 
-    /// As [`build`](Topology::build), with what `random` draws from.
+    /// As [`build`](Topology::build), with what `random` draws from, and `sticky` makes its key of.
     pub fn build_seeded(config: Arc<Config>, seed: u64, now: Timestamp) -> Topology {
+        Topology::begin(config, seed, Key::new(&seed.to_be_bytes()), now)
+    }
+
+    fn begin(config: Arc<Config>, seed: u64, key: Key, now: Timestamp) -> Topology {
         let nothing = Topology {
+            file: config.clone(),
+            adjustments: Arc::default(),
             config: config.clone(),
             groups: Vec::new(),
             places: Vec::new(),
             listeners: Arc::new([]),
-            addresses: Arc::default(),
+            streams: Arc::new([]),
+            found: Arc::default(),
+            zones: Arc::default(),
             seed,
+            key,
         };
         let (topology, applied) = nothing.apply(Change::Config(config), now);
         topology.prepare(&applied, now);
@@ -63,49 +95,71 @@ impl Topology {
     /// The snapshot after a change, and what is different in it. Nothing happens to the peers until it is
     /// [published](super::Live::publish).
     pub fn apply(&self, change: Change, now: Timestamp) -> (Topology, Applied) {
-        let (config, addresses) = self.after(change);
-        let mut applied = Applied::default();
+        let (file, found, adjustments) = self.after(change);
+        let (adjustments, ended) = adjustments.against(&file, &found, now);
+        let config = adjustments.extend(&file);
+        let mut applied = Applied { ended, ..Applied::default() };
         let mut old: HashMap<&str, &Arc<Group>> = self.groups.iter().map(|group| (group.name(), group)).collect();
-        let step = Step { before: &self.addresses, after: &addresses, seed: self.seed, now };
+        let step = Step {
+            before: &self.found,
+            after: &found,
+            adjustments: &adjustments,
+            seed: self.seed,
+            key: &self.key,
+            now,
+        };
         let groups: Vec<Arc<Group>> = config
             .upstreams
             .iter()
-            .map(|upstream| step.group(old.remove(&*upstream.name), upstream, &mut applied))
+            .map(|upstream| step.group(old.remove(&*upstream.name), &found.complete(upstream), &mut applied))
             .collect();
         // In the order of the file, not of the map.
         let removed = self.groups.iter().filter(|group| old.contains_key(group.name()));
         removed.for_each(|group| applied.remove_group(group));
 
-        let listeners = self.listeners_of(&config, &groups);
+        let zones = Arc::new(self.zones.after(&config));
+        let listeners = self.listeners_of(&config, &groups, &zones);
         applied.compare_listeners(&self.listeners, &listeners);
+        let streams = self.streams_of(&config, &groups);
+        applied.compare_streams(&self.streams, &streams);
         let mut places: Vec<(GroupId, usize)> = groups.iter().enumerate().map(|(at, group)| (group.id(), at)).collect();
         places.sort_unstable();
-        (Topology { config, groups, places, listeners, addresses, seed: self.seed }, applied)
+        let (adjustments, key, seed) = (Arc::new(adjustments), self.key.clone(), self.seed);
+        (Topology { file, adjustments, config, groups, places, listeners, streams, found, zones, seed, key }, applied)
     }
 
-    fn after(&self, change: Change) -> (Arc<Config>, Arc<Addresses>) {
+    fn after(&self, change: Change) -> (Arc<Config>, Arc<Found>, Adjustments) {
+        let mut found = (*self.found).clone();
+        let mut file = self.file.clone();
+        let mut adjustments = (*self.adjustments).clone();
         match change {
-            Change::Config(config) => (config, self.addresses.clone()),
-            Change::Resolved { host, mut addrs } => {
-                // In order, so that several weirs agree on the ring and the rotation.
-                addrs.sort_unstable();
-                addrs.dedup();
-                let mut addresses = (*self.addresses).clone();
-                addresses.insert(host.to_ascii_lowercase(), addrs);
-                (self.config.clone(), Arc::new(addresses))
-            }
+            Change::Config(new) => file = new,
+            Change::Adjust(steps) => adjustments = adjustments.after(steps),
+            Change::Resolved { host, addrs } => found.set_addresses(&host, addrs),
+            Change::Located { service, targets } => found.set_targets(&service, targets),
+            Change::Discovered { group, source, peers } => found.set_peers(group, source, peers),
         }
+        found.keep_to(&file);
+        (file, Arc::new(found), adjustments)
     }
 
     /// The same listeners if nothing they are made of has changed.
-    fn listeners_of(&self, config: &Config, groups: &[Arc<Group>]) -> Arc<[ListenerSpec]> {
+    fn listeners_of(&self, config: &Config, groups: &[Arc<Group>], zones: &Zones) -> Arc<[ListenerSpec]> {
         let same_groups = groups.iter().map(|group| group.id()).eq(self.groups.iter().map(|group| group.id()));
         if same_groups && !self.listeners.is_empty() && config.servers == self.config.servers {
             return self.listeners.clone();
         }
         let named: Vec<(GroupId, Arc<str>)> =
             groups.iter().map(|group| (group.id(), group.state.name.clone())).collect();
-        routes::listeners(config, &named).into()
+        routes::listeners(config, &named, zones).into()
+    }
+
+    /// The same streams if nothing they are made of has changed.
+    fn streams_of(&self, config: &Config, groups: &[Arc<Group>]) -> Arc<[StreamSpec]> {
+        let named: Vec<(GroupId, Arc<str>)> =
+            groups.iter().map(|group| (group.id(), group.state.name.clone())).collect();
+        let streams = streams::streams(config, &named);
+        if streams == *self.streams { self.streams.clone() } else { streams.into() }
     }
 
     /// Makes the peers and balancers of this snapshot ready, before requests see it.
@@ -117,6 +171,7 @@ impl Topology {
                 transitions.extend(update_kept(before, after, now));
                 after.resume(before);
             }
+            transitions.extend(override_peers(before.as_deref(), after, now));
             after.take_over(now);
         }
         transitions
@@ -152,11 +207,35 @@ fn update_kept(before: &Group, after: &Group, now: Timestamp) -> Vec<PeerTransit
     transitions
 }
 
+/// Tells peers what operators want of them, where that differs from before.
+fn override_peers(before: Option<&Group>, after: &Group, now: Timestamp) -> Vec<PeerTransition> {
+    let wished = |seat: &&Seat| !seat.overrides.is_empty();
+    let old: HashMap<_, _> = before
+        .into_iter()
+        .flat_map(Group::seats)
+        .filter(wished)
+        .map(|seat| (seat.peer.id, wish(&seat.overrides)))
+        .collect();
+    let mut transitions = Vec::new();
+    for seat in after.seats() {
+        let was = old.get(&seat.peer.id).copied().flatten();
+        let command = match wish(&seat.overrides) {
+            is if is == was => continue,
+            Some((to, until)) => Command::Override { to, until },
+            None => Command::Lift,
+        };
+        transitions.extend(seat.peer.set_operator(command, now));
+    }
+    transitions
+}
+
 /// What the groups of one step are made from.
 struct Step<'a> {
-    before: &'a Addresses,
-    after: &'a Addresses,
+    before: &'a Found,
+    after: &'a Found,
+    adjustments: &'a Adjustments,
     seed: u64,
+    key: &'a Key,
     now: Timestamp,
 }
 
@@ -174,11 +253,15 @@ impl Step<'_> {
         let mut added = Vec::new();
         let mut changed = Vec::new();
         for (identity, server, host) in self.places(upstream) {
+            let overrides = self.adjustments.of(upstream, &server, &identity.addr);
+            let server = adjusted(&server, &overrides);
             let seat = match known.remove(&identity) {
-                Some(seat) if *seat.server == *server => seat.clone(),
+                Some(seat) if *seat.server == *server && seat.overrides == overrides => {
+                    Seat { tag: None, ..seat.clone() }
+                }
                 Some(seat) => {
                     changed.push(seat.peer.clone());
-                    Seat { peer: seat.peer.clone(), server }
+                    Seat { peer: seat.peer.clone(), server, overrides, tag: None }
                 }
                 None => {
                     let origin = if alone { Origin::ProcessStart } else { self.origin(&state, host.as_deref()) };
@@ -186,7 +269,7 @@ impl Step<'_> {
                     let cell = Cell::new(policy, operator, origin, &state.pool, tier_of(&server), self.now);
                     let peer = Arc::new(Peer::new(identity, host, state.clone(), cell));
                     added.push(peer.clone());
-                    Seat { peer, server }
+                    Seat { peer, server, overrides, tag: None }
                 }
             };
             tiers[tier_of(&seat.server) as usize].push(seat);
@@ -198,14 +281,19 @@ impl Step<'_> {
         if let Some(old) = old
             && *old.config == *upstream
             && added.is_empty()
+            && changed.is_empty()
             && removed.is_empty()
         {
             return old.clone();
         }
+        let binding = Binding::of(upstream, self.key, old.map(|old| &**old));
+        if let (Some(binding), Some(sticky)) = (&binding, &upstream.sticky) {
+            binding.tag(sticky, &mut tiers);
+        }
         let [primaries, backups] = tiers;
         let tier = |which, seats| self.tier(which, seats, upstream, old);
         let tiers = [tier(health::Tier::Primary, primaries), tier(health::Tier::Backup, backups)];
-        let group = Arc::new(Group { state, config: Arc::new(upstream.clone()), tiers });
+        let group = Arc::new(Group { state, config: Arc::new(upstream.clone()), tiers, binding });
         applied.regroup(old, &group, added, changed, removed);
         group
     }
@@ -215,20 +303,10 @@ impl Step<'_> {
         &self,
         upstream: &'u Upstream,
     ) -> impl Iterator<Item = (Identity, Arc<UpstreamServer>, Option<Arc<str>>)> + use<'_, 'u> {
-        let mut seen: HashMap<(Arc<str>, SocketAddr), u32> = HashMap::new();
-        let addresses = upstream.servers.iter().flat_map(|server| {
-            let (addrs, host): (Vec<SocketAddr>, Option<Arc<str>>) = match &server.address {
-                Address::Ip(addr) => (vec![*addr], None),
-                Address::Name { host, port } => {
-                    let addrs = self.after.get(host).map(Vec::as_slice).unwrap_or_default();
-                    (addrs.iter().map(|addr| SocketAddr::new(*addr, *port)).collect(), Some(host.as_str().into()))
-                }
-            };
-            let server = Arc::new(server.clone());
-            addrs.into_iter().map(move |addr| (addr, server.clone(), host.clone()))
-        });
+        let mut seen: HashMap<(Arc<str>, Endpoint), u32> = HashMap::new();
+        let addresses = upstream.servers.iter().flat_map(|server| self.after.places(server));
         addresses.map(move |(addr, server, host)| {
-            let ordinal = seen.entry((server.text.clone(), addr)).or_default();
+            let ordinal = seen.entry((server.text.clone(), addr.clone())).or_default();
             let identity = Identity { text: server.text.clone(), addr, ordinal: *ordinal };
             *ordinal += 1;
             (identity, server, host)
@@ -236,7 +314,7 @@ impl Step<'_> {
     }
 
     fn origin(&self, state: &GroupState, host: Option<&str>) -> Origin {
-        let first_answer = host.is_some_and(|host| !self.before.contains_key(host));
+        let first_answer = host.is_some_and(|host| !self.before.knows(host));
         if first_answer && self.now.since(state.began) < START { Origin::ProcessStart } else { Origin::JoinsLive }
     }
 
@@ -255,7 +333,8 @@ impl Step<'_> {
             None => balancer::build(&upstream.method, &members, self.seed).into(),
         };
         let keyed = balancer.keyed();
-        Tier { which, seats, balancer, keyed }
+        let tags = Tags::of(&seats);
+        Tier { which, seats, balancer, keyed, tags }
     }
 }
 
@@ -263,12 +342,14 @@ impl Group {
     /// Goes on with the rotation where the snapshot before had it.
     fn resume(&self, before: &Group) {
         for (old, new) in before.tiers.iter().zip(&self.tiers) {
+            // In a map: of 10,000 that are all others than before, each would be looked for among all.
             let Some(last) = old.balancer.last_turn().filter(|_| !Arc::ptr_eq(&old.balancer, &new.balancer)) else {
                 continue;
             };
             // If it is gone, after the one before it.
             let earlier = old.seats.iter().take(last + 1).rev().chain(old.seats.iter().skip(last + 1).rev());
-            let place = |old: &Seat| new.seats.iter().position(|seat| seat.peer.id == old.peer.id);
+            let places: HashMap<_, _> = new.seats.iter().enumerate().map(|(at, seat)| (seat.peer.id, at)).collect();
+            let place = |old: &Seat| places.get(&old.peer.id).copied();
             if let Some(place) = earlier.filter_map(place).next() {
                 new.balancer.resume_after(place);
             }
@@ -297,6 +378,7 @@ fn policy(server: &UpstreamServer, upstream: &Upstream) -> Policy {
         fail_timeout: server.fail_timeout,
         check: check.map(|check| Thresholds { fails: check.fails, passes: check.passes }),
         slow_start: server.slow_start,
+        movable: matches!(server.address, Address::Name { .. } | Address::Service { .. }),
     }
 }
 

@@ -1,12 +1,14 @@
 //! What is different in the new snapshot?
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::adjust::Ended;
 use super::group::Group;
 use super::peer::Peer;
 use super::routes::ListenerSpec;
+use super::streams::StreamSpec;
+use crate::endpoint::Endpoint;
 
 /// What a change has added, removed and changed: for the log, and for whoever must act on it.
 #[derive(Debug, Default)]
@@ -24,11 +26,15 @@ pub struct Applied {
     /// Peers that stay, with other parameters.
     pub peers_changed: Vec<Arc<Peer>>,
     /// Addresses to listen on from now on.
-    pub listeners_added: Vec<SocketAddr>,
+    pub listeners_added: Vec<Endpoint>,
     /// Addresses no longer to listen on.
-    pub listeners_removed: Vec<SocketAddr>,
+    pub listeners_removed: Vec<Endpoint>,
     /// Whether servers or locations were read anew.
     pub routes_changed: bool,
+    /// Whether what streams listen on or lead to is different.
+    pub streams_changed: bool,
+    /// What operators had changed, and holds no longer.
+    pub ended: Vec<Ended>,
     pub(super) regrouped: Vec<Regrouped>,
 }
 
@@ -43,10 +49,12 @@ impl Applied {
     /// Whether the new snapshot is as the old one.
     pub fn is_empty(&self) -> bool {
         self.regrouped.is_empty()
+            && self.ended.is_empty()
             && self.groups_removed.is_empty()
             && self.listeners_added.is_empty()
             && self.listeners_removed.is_empty()
             && !self.routes_changed
+            && !self.streams_changed
     }
 
     pub(super) fn regroup(
@@ -75,16 +83,28 @@ impl Applied {
     }
 
     pub(super) fn compare_listeners(&mut self, before: &Arc<[ListenerSpec]>, after: &Arc<[ListenerSpec]>) {
-        if Arc::ptr_eq(before, after) {
+        if Arc::ptr_eq(before, after) || (before.is_empty() && after.is_empty()) {
             return;
         }
-        let missing = |from: &[ListenerSpec], wanted: &[ListenerSpec]| -> Vec<SocketAddr> {
-            let addresses = wanted.iter().map(|listener| listener.address);
-            addresses.filter(|address| from.iter().all(|listener| listener.address != *address)).collect()
+        let missing = |from: &[ListenerSpec], wanted: &[ListenerSpec]| -> Vec<Endpoint> {
+            let addresses = wanted.iter().map(|listener| &listener.address);
+            addresses.filter(|address| from.iter().all(|listener| listener.address != **address)).cloned().collect()
         };
         self.listeners_added = missing(before, after);
         self.listeners_removed = missing(after, before);
         self.routes_changed = true;
+    }
+
+    pub(super) fn compare_streams(&mut self, before: &Arc<[StreamSpec]>, after: &Arc<[StreamSpec]>) {
+        self.streams_changed = !Arc::ptr_eq(before, after);
+    }
+}
+
+/// Its address, and the replica's own name if that is known.
+fn shown(peer: &Peer) -> String {
+    match peer.replica() {
+        Some(replica) => format!("{} ({replica})", peer.name),
+        None => peer.name.to_string(),
     }
 }
 
@@ -106,12 +126,15 @@ impl fmt::Display for Applied {
         parts.extend(self.groups_changed.iter().map(|name| format!("~upstream {name}")));
         let peers = [('+', &self.peers_added), ('-', &self.peers_removed), ('~', &self.peers_changed)];
         for (sign, peers) in peers {
-            parts.extend(peers.iter().map(|peer| format!("{sign}{}/{}", peer.group.name, peer.name)));
+            parts.extend(peers.iter().map(|peer| format!("{sign}{}/{}", peer.group.name, shown(peer))));
         }
         parts.extend(self.listeners_added.iter().map(|address| format!("+listen {address}")));
         parts.extend(self.listeners_removed.iter().map(|address| format!("-listen {address}")));
         if self.routes_changed {
             parts.push("routes".to_owned());
+        }
+        if self.streams_changed {
+            parts.push("streams".to_owned());
         }
         match parts.len().checked_sub(MOST_SHOWN) {
             None | Some(0) if parts.is_empty() => f.write_str("nothing changed"),

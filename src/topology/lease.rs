@@ -10,6 +10,7 @@ use super::offer::Ask;
 use super::peer::Peer;
 use super::tier::Seat;
 use super::tried::Tried;
+use crate::affinity::Tag;
 use crate::balancer::{Measure, Timing};
 use crate::clock::{Clock, Timestamp};
 use crate::health::{LeaseFacts, Outcome, Signal};
@@ -21,6 +22,7 @@ use crate::health::{LeaseFacts, Outcome, Signal};
 #[must_use = "a lease that is dropped ends at once"]
 pub struct Lease {
     peer: Arc<Peer>,
+    tag: Option<Tag>,
     facts: LeaseFacts,
     /// `None` once it has ended.
     timing: Option<Timing>,
@@ -62,12 +64,17 @@ impl Lease {
             peer.group.budget.request(now);
         }
         let facts = LeaseFacts { began: now, trial, last_resort, soft_before: ask.tried.failed_softly() };
-        Some(Lease { timing: Some(peer.latency.picked(now)), peer: peer.clone(), facts })
+        Some(Lease { timing: Some(peer.latency.picked(now)), peer: peer.clone(), tag: seat.tag, facts })
     }
 
     /// Whose use it is.
     pub fn peer(&self) -> &Arc<Peer> {
         &self.peer
+    }
+
+    /// The tag of the peer, if its group binds clients to it.
+    pub fn tag(&self) -> Option<Tag> {
+        self.tag
     }
 
     /// The peer's group.
@@ -120,6 +127,15 @@ impl Lease {
             tried.fail_softly();
         }
         self.finish(outcome, now)
+    }
+
+    /// Another peer was faster, and serves the request: that blames nobody. Where times are counted one by one, it took at
+    /// least this long.
+    pub fn outrun(mut self, now: Timestamp) -> Option<PeerTransition> {
+        if let Some(timing) = &self.timing {
+            self.peer.latency.outrun(timing, now);
+        }
+        self.end(Outcome::Neutral, now)
     }
 
     /// The client left. That is the peer's failure if there was no head after more than a second and ten times the

@@ -1,7 +1,7 @@
 //! Who shall serve this request now, and if nobody: wait, or why not?
 //!
-//! 1. primaries that are up (or kept, or due for a trial)
-//! 2. backups that are up
+//! 1. primaries: the one that the request is bound to (draining or not), else those that are up (or kept, or due for a trial)
+//! 2. backups likewise
 //! 3. while some peer has had no probe verdict at all: wait for it, at most the probe's time-out
 //! 4. last resort, primaries then backups: the one whose last attempt is oldest
 //! 5. nobody: 503 with `Retry-After`
@@ -15,6 +15,7 @@ use super::group::Group;
 use super::lease::{Lease, Terms};
 use super::tier::{Seat, Tier};
 use super::tried::Tried;
+use crate::affinity::Tag;
 use crate::clock::Timestamp;
 use crate::health::Admission;
 
@@ -27,6 +28,8 @@ pub struct Ask<'a> {
     pub repeatable: bool,
     /// Whom it has tried already.
     pub tried: &'a Tried,
+    /// Whom it is bound to, whatever the algorithm says; `None`: nobody.
+    pub bound: Option<Tag>,
 }
 
 /// There is no lease at once.
@@ -111,7 +114,12 @@ impl Group {
         Err(self.full())
     }
 
+    /// Of one tier: whom the request is bound to, else whom the algorithm picks. (So one that is bound to a backup stays
+    /// there only as long as backups are asked. nginx, spec §4.8.)
     fn lease_of(&self, tier: &Tier, ask: &Ask<'_>, now: Timestamp) -> Option<Lease> {
+        if let Some(lease) = tier.bound_lease(ask, now) {
+            return Some(lease);
+        }
         let trials = self.trial_is_due(tier, now);
         let lease = tier.lease(ask, trials, now);
         if trials {

@@ -1,15 +1,20 @@
 //! What is known of one peer, whatever is reloaded around it?
 
-use std::net::SocketAddr;
+use std::borrow::Cow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::Notify;
 
 use super::PeerTransition;
 use super::group::GroupState;
 use super::watch::Watch;
 use crate::balancer::Latency;
 use crate::clock::Timestamp;
-use crate::health::{Admission, Cell, Command, LeaseFacts, Outcome, Seen, Signal, State, Transition};
+use crate::endpoint::Endpoint;
+use crate::health::outlier::Finding;
+use crate::health::{Admission, Cell, Command, Detail, LeaseFacts, Outcome, Seen, Signal, State, Transition};
 use crate::id::PeerId;
 
 /// One address of one `server`. Its identity never changes; its parameters (weight, max_conns, …) are the snapshot's:
@@ -22,10 +27,10 @@ pub struct Peer {
     pub group: Arc<GroupState>,
     /// The `server` as written.
     pub text: Arc<str>,
-    /// `ip:port`: `$upstream_addr`.
+    /// `ip:port` or `unix:/path`: `$upstream_addr`.
     pub name: Arc<str>,
     /// Where it is.
-    pub addr: SocketAddr,
+    pub addr: Endpoint,
     /// The name it was found by; `None` for a literal address.
     pub host: Option<Arc<str>>,
     /// How many servers of its group before it have the same text and address.
@@ -39,6 +44,14 @@ pub struct Peer {
     load: Load,
     pub(super) watch: Watch,
     next_probe: AtomicU64,
+    /// What its own network calls it, once that is known.
+    replica: ArcSwapOption<Arc<str>>,
+    /// It left the configuration, or its name's addresses.
+    gone: AtomicBool,
+    /// That is known: most peers are asked for it with each request, and few have one.
+    is_replica: AtomicBool,
+    /// Woken when somebody waits for a look at it.
+    look: Notify,
 }
 
 /// What changes with every request, on cache lines of its own: what a pick only reads must not move with it.
@@ -67,19 +80,25 @@ pub struct Tally {
     pub check_fails: AtomicU64,
     /// How often probes made it unhealthy.
     pub unhealthy: AtomicU64,
+    /// Microseconds in unavail, checking and unhealthy, up to the latest change of state.
+    pub downtime: AtomicU64,
+    /// When the state changed last, in microseconds.
+    changed: AtomicU64,
 }
 
 /// Who a peer is: what a new snapshot takes it over by.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Identity {
     pub text: Arc<str>,
-    pub addr: SocketAddr,
+    pub addr: Endpoint,
     pub ordinal: u32,
 }
 
 impl Peer {
     pub(super) fn new(identity: Identity, host: Option<Arc<str>>, group: Arc<GroupState>, cell: Cell) -> Peer {
         let Identity { text, addr, ordinal } = identity;
+        let began = cell.verdict(Timestamp::ZERO).since.as_micros();
+        let tally = Tally { changed: AtomicU64::new(began), ..Tally::default() };
         Peer {
             id: PeerId::fresh(),
             group,
@@ -90,16 +109,53 @@ impl Peer {
             ordinal,
             cell,
             latency: Latency::default(),
-            tally: Tally::default(),
+            tally,
             load: Load::default(),
             watch: Watch::default(),
             next_probe: AtomicU64::new(0),
+            replica: ArcSwapOption::empty(),
+            gone: AtomicBool::new(false),
+            is_replica: AtomicBool::new(false),
+            look: Notify::new(),
         }
     }
 
     /// Requests it is processing, over all workers: from the pick to the last byte of the body.
     pub fn in_flight(&self) -> u32 {
         self.load.in_flight.load(SeqCst)
+    }
+
+    /// Whether it left the configuration, or the addresses of its name: what it has is finished, and nothing begins.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Relaxed)
+    }
+
+    /// What people call it: the replica's own name where reverse DNS tells it, else the `server` as written. Several
+    /// peers may share it.
+    pub fn called(&self) -> Arc<str> {
+        self.replica().unwrap_or_else(|| self.text.clone())
+    }
+
+    /// The replica's own name (`pyfla_app_2`), where reverse DNS tells it.
+    pub fn replica(&self) -> Option<Arc<str>> {
+        self.is_replica.load(Relaxed).then(|| self.replica.load().as_deref().cloned()).flatten()
+    }
+
+    /// Reverse DNS told its own name. Only people read it: identity stays by address.
+    pub fn set_replica(&self, name: Arc<str>) {
+        self.replica.store(Some(Arc::new(name)));
+        self.is_replica.store(true, Relaxed);
+    }
+
+    /// For a line of the log: what it is called, with its address where that does not say it.
+    pub fn described(&self) -> String {
+        let called = self.called();
+        if self.host.is_none() { called.to_string() } else { format!("{called} ({})", self.name) }
+    }
+
+    /// Waits until somebody waits for a look at it: it was up, and is `checking` again.
+    pub async fn look_wanted(&self) {
+        self.look.notified().await;
     }
 
     /// When it was picked last; `None`: never.
@@ -122,9 +178,32 @@ impl Peer {
         self.tell(Signal::Probe { began, seen, lagged }, now)
     }
 
+    /// What its requests came to since `from` was compared with its peers.
+    pub fn observe_comparison(
+        self: &Arc<Peer>,
+        from: Timestamp,
+        found: Option<Finding>,
+        now: Timestamp,
+    ) -> Option<PeerTransition> {
+        self.tell(Signal::Compared { from, found }, now)
+    }
+
+    /// Its answers take longer than those of its peers: if it ramps up, that is held back.
+    pub fn hold_ramp(self: &Arc<Peer>, now: Timestamp) {
+        // No change of state follows from it.
+        let _ = self.tell(Signal::Lags, now);
+    }
+
     /// The operator, or the file, changes what this peer is for.
     pub fn set_operator(self: &Arc<Peer>, command: Command, now: Timestamp) -> Option<PeerTransition> {
         self.tell(Signal::Operator(command), now)
+    }
+
+    /// Another process knows that requests fail here: as if `times` of them had failed now.
+    pub fn observe_failures(self: &Arc<Peer>, times: u32, why: Detail, now: Timestamp) -> Option<PeerTransition> {
+        let lease = LeaseFacts { began: now, ..LeaseFacts::default() };
+        let failure = || Signal::Outcome { lease, outcome: Outcome::Hard(why.clone()) };
+        (0..times).find_map(|_| self.tell(failure(), now))
     }
 
     /// The prober says when it will look next: for `Retry-After`.
@@ -138,8 +217,18 @@ impl Peer {
         self.cell.next_change(now).into_iter().chain(probe).min()
     }
 
+    /// The name that its certificate must have, unless the upstream says another: the one it was found by, else its
+    /// address.
+    pub fn tls_name(&self) -> Cow<'_, str> {
+        match &self.host {
+            Some(host) => Cow::Borrowed(host),
+            // A unix socket is of this machine.
+            None => self.addr.ip().map_or(Cow::Borrowed("localhost"), |ip| Cow::Owned(ip.to_string())),
+        }
+    }
+
     pub(super) fn identity(&self) -> Identity {
-        Identity { text: self.text.clone(), addr: self.addr, ordinal: self.ordinal }
+        Identity { text: self.text.clone(), addr: self.addr.clone(), ordinal: self.ordinal }
     }
 
     /// [`observe`](Peer::observe), with whose transition it was.
@@ -154,6 +243,11 @@ impl Peer {
             Signal::Outcome { lease: LeaseFacts { trial: false, last_resort: false, .. }, outcome: Outcome::Success }
         );
         let probe = matches!(&signal, Signal::Probe { .. });
+        match &signal {
+            Signal::Gone => self.gone.store(true, Relaxed),
+            Signal::Present => self.gone.store(false, Relaxed),
+            _ => {}
+        }
         let transition = self.cell.observe(signal, now);
         if routine && transition.is_none() {
             return None;
@@ -165,6 +259,9 @@ impl Peer {
         }
         if let Some(transition) = &transition {
             self.count(transition);
+            if transition.to == State::Checking {
+                self.look.notify_one();
+            }
             self.group.availability_changed(self.id, now);
         }
         if transition.is_some() || probe {
@@ -210,6 +307,10 @@ impl Peer {
         if transition.from == transition.to {
             return;
         }
+        let began = self.tally.changed.swap(transition.at.as_micros(), Relaxed);
+        if matches!(transition.from, State::Unavail | State::Checking | State::Unhealthy) {
+            self.tally.downtime.fetch_add(transition.at.as_micros().saturating_sub(began), Relaxed);
+        }
         match transition.to {
             State::Unavail => self.tally.unavail.fetch_add(1, Relaxed),
             State::Unhealthy => self.tally.unhealthy.fetch_add(1, Relaxed),
@@ -219,6 +320,13 @@ impl Peer {
 }
 
 impl Tally {
+    /// Begins to count anew: `DELETE` of an upstream's statistics.
+    pub fn reset(&self) {
+        let Tally { requests, responses, fails, unavail, checks, check_fails, unhealthy, downtime, changed: _ } = self;
+        let single = [requests, fails, unavail, checks, check_fails, unhealthy, downtime];
+        single.into_iter().chain(responses).for_each(|count| count.store(0, Relaxed));
+    }
+
     /// An answer's head came.
     pub fn response(&self, status: u16) {
         if let Some(class) = self.responses.get(usize::from(status / 100).wrapping_sub(1)) {

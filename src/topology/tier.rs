@@ -3,10 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::adjust::Override;
+use super::binding::Tags;
 use super::lease::{Lease, Terms};
 use super::offer::Ask;
 use super::peer::Peer;
 use super::tried::Tried;
+use crate::affinity::Tag;
 use crate::balancer::{Balancer, Candidates, Latency};
 use crate::clock::Timestamp;
 use crate::config::model::UpstreamServer;
@@ -17,8 +20,12 @@ use crate::health::{self, Admission};
 pub struct Seat {
     /// Who.
     pub peer: Arc<Peer>,
-    /// Its `server` as configured.
+    /// Its `server` as configured, with the values that operators gave it instead.
     pub server: Arc<UpstreamServer>,
+    /// What operators want of it; the last of a kind holds.
+    pub overrides: Vec<Override>,
+    /// What stands for it in a cookie; `None`: its group binds nobody, or nobody to it.
+    pub tag: Option<Tag>,
 }
 
 /// The primaries, or the backups, of a group.
@@ -30,6 +37,7 @@ pub struct Tier {
     pub(super) balancer: Arc<dyn Balancer>,
     /// Whether the key decides who is asked.
     pub(super) keyed: bool,
+    pub(super) tags: Tags,
 }
 
 impl Tier {

@@ -2,7 +2,7 @@
 
 use crate::id::PeerId;
 
-/// How many fit without an allocation: `min(3, peers)` is the default, and a hedge.
+/// How many fit without an allocation: four are the default.
 const INLINE: usize = 4;
 
 /// What a request remembers between its attempts. By identity, so it holds in every later snapshot.

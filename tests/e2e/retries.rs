@@ -139,10 +139,10 @@ fn off_means_that_nothing_is_sent_again() {
 
 #[test]
 fn tries_limits_the_attempts() {
-    for (tries, reached) in [(1, 1), (2, 2), (0, 3)] {
-        let peers = ["a", "b", "c", "d"].map(Backend::start);
-        let [a, b, c, d] = &peers;
-        let weir = Site::of([a, b, c, d]).location(&format!("proxy_next_upstream_tries = {tries}")).start();
+    for (tries, reached) in [(1, 1), (2, 2), (0, 4)] {
+        let peers = ["a", "b", "c", "d", "e"].map(Backend::start);
+        let [a, b, c, d, e] = &peers;
+        let weir = Site::of([a, b, c, d, e]).location(&format!("proxy_next_upstream_tries = {tries}")).start();
         for peer in &peers {
             peer.usually(closing());
         }
@@ -151,6 +151,17 @@ fn tries_limits_the_attempts() {
         assert_eq!(attempts.iter().sum::<usize>(), reached, "tries {tries}: {attempts:?}");
         assert!(attempts.iter().all(|count| *count <= 1), "never twice on one peer: {attempts:?}");
     }
+}
+
+#[test]
+fn peers_that_cannot_be_connected_to_are_no_tries() {
+    let peers = ["a", "b", "c", "d", "e"].map(Backend::start);
+    let [a, b, c, d, e] = &peers;
+    let weir = Site::of([a, b, c, d, e]).start();
+    for gone in [a, b, c, d] {
+        gone.stop();
+    }
+    assert_eq!(weir.get("/").text(), "e");
 }
 
 #[test]

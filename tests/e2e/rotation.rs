@@ -99,6 +99,22 @@ fn a_consistent_hash_moves_only_the_keys_of_the_peer_that_left() {
 }
 
 #[test]
+fn two_weirs_with_one_file_pick_alike() {
+    let [a, b, c] = abc();
+    for balance in ["hash $arg_key", "hash $arg_key consistent", "ip_hash"] {
+        let site = Site::of([&a, &b, &c]).upstream(&format!("balance = \"{balance}\""));
+        let (one, other) = (site.start(), site.clone().top("workers = 2").start());
+        let picks = |weir: &Weir| -> String {
+            let from = |n: u8| Client::connect_from(IpAddr::V4(Ipv4Addr::new(127, 0, n, 9)), weir.address());
+            (1..=30).map(|n| from(n).get(&format!("/?key={n}")).text()).collect()
+        };
+        let picked = picks(&one);
+        assert_eq!(picks(&other), picked, "{balance}");
+        assert!("abc".chars().all(|name| picked.contains(name)), "{balance}: {picked}");
+    }
+}
+
+#[test]
 fn ip_hash_goes_by_the_first_three_bytes_of_the_client() {
     let clients = || (1..=8).map(|third| IpAddr::V4(Ipv4Addr::new(127, 0, third, 9)));
     for (second, expected) in [("", "abcabcab"), (", down = true", "aacaacaa")] {

@@ -7,14 +7,14 @@ use crate::support::client::Broken;
 use crate::support::{Backend, Gate, PATIENCE, Script, Site, eventually};
 
 /// An address that neither accepts nor refuses: its queue of waiting connections is full, and nobody empties it.
-struct Unreachable {
-    address: SocketAddr,
+pub struct Unreachable {
+    pub address: SocketAddr,
     _listener: socket2::Socket,
     _queued: Vec<TcpStream>,
 }
 
 impl Unreachable {
-    fn new() -> Unreachable {
+    pub fn new() -> Unreachable {
         let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         listener.listen(0).unwrap();

@@ -3,9 +3,10 @@
 use super::section::Section;
 use super::setting::{plain, what};
 use crate::config::diagnostic::{Diagnostic, Span, Unfit};
-use crate::config::model::NextUpstream;
+use crate::config::model::{HedgeAfter, NextUpstream};
 use crate::config::suggest::closest;
 use crate::config::template::{Part, Template, Use};
+use crate::config::units::{self, TimeUnit};
 use crate::config::written::{Key, Node, Sink, Text, Value};
 
 /// Fields that weir writes itself, because they frame the message or concern one connection alone (RFC 9110 §7.6.1,
@@ -27,6 +28,7 @@ const OWN_FIELDS: [&str; 10] = [
 #[derive(Debug, Default)]
 pub(super) struct Inherited {
     pub(super) next_upstream: Option<NextUpstream>,
+    pub(super) hedge_after: Option<Option<HedgeAfter>>,
     pub(super) set_header: Option<Vec<(String, Template)>>,
     pub(super) hide_header: Option<Vec<String>>,
     pub(super) add_header: Option<Vec<(String, Template)>>,
@@ -36,9 +38,10 @@ impl Inherited {
     pub(super) fn read(section: &Section<'_>) -> Inherited {
         Inherited {
             next_upstream: section.node("proxy_next_upstream").map(|node| next_upstream(node, section.sink)),
-            set_header: headers(section, "proxy_set_header"),
+            hedge_after: section.node("hedge_after").map(|node| hedge_after(node, section.sink)),
+            set_header: headers(section, "proxy_set_header", Use::Request),
             hide_header: hide_header(section),
-            add_header: headers(section, "add_header"),
+            add_header: headers(section, "add_header", Use::Answer),
         }
     }
 }
@@ -103,12 +106,12 @@ pub(super) fn texts<'a>(section: &Section<'a>, key: &str) -> Vec<(&'a Text, Stri
 }
 
 /// Whether a field may be called so (RFC 9110 §5.1: a token).
-pub(super) fn is_field_name(name: &str) -> bool {
+pub(in crate::config) fn is_field_name(name: &str) -> bool {
     let symbols = "!#$%&'*+-.^_`|~";
     !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || symbols.contains(c))
 }
 
-fn headers(section: &Section<'_>, key: &str) -> Option<Vec<(String, Template)>> {
+fn headers(section: &Section<'_>, key: &str, place: Use) -> Option<Vec<(String, Template)>> {
     let table = section.table(key)?;
     let mut headers: Vec<(String, Template)> = Vec::new();
     for (name, node) in &table.entries {
@@ -123,7 +126,7 @@ fn headers(section: &Section<'_>, key: &str) -> Option<Vec<(String, Template)>> 
         }
         match &node.value {
             Value::Text(text) => {
-                if let Some(value) = header_value(text, &name.name, section.sink) {
+                if let Some(value) = header_value(text, &name.name, place, section.sink) {
                     headers.push((name.name.clone(), value));
                 }
             }
@@ -152,8 +155,8 @@ fn refuse_field(name: &Key, key: &str) -> Option<Diagnostic> {
     })
 }
 
-fn header_value(text: &Text, name: &str, sink: &Sink) -> Option<Template> {
-    let value = template(text, name, Use::Request, sink)?;
+fn header_value(text: &Text, name: &str, place: Use, sink: &Sink) -> Option<Template> {
+    let value = template(text, name, place, sink)?;
     let control =
         |part: &Part| matches!(part, Part::Literal(text) if text.chars().any(|c| c.is_control() && c != '\t'));
     if value.parts.iter().any(control) {
@@ -178,7 +181,7 @@ fn hide_header(section: &Section<'_>) -> Option<Vec<String>> {
     Some(names)
 }
 
-fn next_upstream(node: &Node, sink: &Sink) -> NextUpstream {
+pub(super) fn next_upstream(node: &Node, sink: &Sink) -> NextUpstream {
     let text = match &node.value {
         Value::Text(text) => text,
         value => {
@@ -204,9 +207,33 @@ fn next_upstream(node: &Node, sink: &Sink) -> NextUpstream {
     })
 }
 
+/// `None`: off, or reported.
+fn hedge_after(node: &Node, sink: &Sink) -> Option<HedgeAfter> {
+    let message = "`hedge_after` takes a time, a percentile, or `off`: `\"100ms\"`, `\"p95\"`".to_owned();
+    let Value::Text(text) = &node.value else {
+        if !matches!(node.value, Value::Broken) {
+            let mistake = Diagnostic::error(message).at(node.span.clone());
+            sink.report(mistake.label(format!("this is {}", what(&node.value))));
+        }
+        return None;
+    };
+    let plain = plain(text, "hedge_after").map_err(|mistake| sink.report(*mistake)).ok()?;
+    let parsed = match plain.strip_prefix('p').map(str::parse::<u8>) {
+        _ if plain == "off" => return None,
+        Some(Ok(percent @ 50..=99)) => Ok(HedgeAfter::Percentile(percent)),
+        Some(_) => Err(Unfit::because("percentiles are `p50` to `p99`".to_owned())),
+        None => match units::time(&plain, TimeUnit::Milliseconds) {
+            Ok(time) if time.is_zero() => Err(Unfit::because("at least 1ms".to_owned())),
+            Ok(time) => Ok(HedgeAfter::Time(time)),
+            Err(why) => Err(Unfit::because(why)),
+        },
+    };
+    parsed.map_err(|why| sink.report(unfit(text, message, why))).ok()
+}
+
 /// The failures that a text names; `wrong` is told every word that names none.
 pub(super) fn parse_next_upstream<'a>(words: &'a str, mut wrong: impl FnMut(&'a str, Unfit)) -> NextUpstream {
-    const WORDS: [&str; 12] = [
+    const WORDS: [&str; 17] = [
         "off",
         "error",
         "timeout",
@@ -219,6 +246,11 @@ pub(super) fn parse_next_upstream<'a>(words: &'a str, mut wrong: impl FnMut(&'a 
         "http_502",
         "http_503",
         "http_504",
+        "grpc_cancelled",
+        "grpc_deadline_exceeded",
+        "grpc_resource_exhausted",
+        "grpc_internal",
+        "grpc_unavailable",
     ];
     let mut next = NextUpstream::default();
     if words.trim().is_empty() {
@@ -228,10 +260,16 @@ pub(super) fn parse_next_upstream<'a>(words: &'a str, mut wrong: impl FnMut(&'a 
         match word {
             "off" if words.trim() == "off" => {}
             "off" => wrong(word, Unfit::because("`off` stands alone")),
+            "on" => wrong(word, Unfit::because("`on` is no such word").help("write `\"error timeout\"`")),
             "error" => next.error = true,
             "timeout" => next.timeout = true,
             "invalid_header" => next.invalid_header = true,
             "non_idempotent" => next.non_idempotent = true,
+            "grpc_cancelled" => next.grpc.push(1),
+            "grpc_deadline_exceeded" => next.grpc.push(4),
+            "grpc_resource_exhausted" => next.grpc.push(8),
+            "grpc_internal" => next.grpc.push(13),
+            "grpc_unavailable" => next.grpc.push(14),
             _ => match word.strip_prefix("http_").and_then(|status| status.parse().ok()) {
                 Some(status) if WORDS.contains(&word) => next.statuses.push(status),
                 Some(_) => wrong(word, Unfit::because("only 403, 404, 429, 500, 502, 503 and 504 can be tried again")),
@@ -250,6 +288,8 @@ pub(super) fn parse_next_upstream<'a>(words: &'a str, mut wrong: impl FnMut(&'a 
             },
         }
     }
+    next.grpc.sort_unstable();
+    next.grpc.dedup();
     next.statuses.sort_unstable();
     next.statuses.dedup();
     next

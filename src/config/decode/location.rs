@@ -3,25 +3,41 @@
 use std::collections::HashMap;
 
 use super::fields::{Inherited, innermost, parse_next_upstream, unfit};
+use super::limits::{self, Written, Zones};
+use super::returns;
 use super::section::{Levels, Section, Settings};
 use super::setting::{plain, what};
+use super::shares;
 use super::upstream::Upstreams;
 use crate::config::address;
 use crate::config::diagnostic::{Diagnostic, Span, Unfit};
 use crate::config::directives::{Directive, Fallback, Place};
-use crate::config::model::{Location, PathMatch, ProxySettings};
+use crate::config::model::{HttpVersion, Location, PathMatch, ProxySettings};
 use crate::config::suggest::closest;
 use crate::config::written::{Node, Sink, Table, Value};
 
-/// Reads the locations of a server. `outer` are the settings of the levels around, the inner first.
+/// Reads the locations of a server. `outer` and `around` are the settings of the levels around, the
+/// inner first.
 pub(super) fn read(
     server: &Section<'_>,
     top: &Section<'_>,
     outer: &[&Inherited; 2],
+    around: &[&Written; 2],
+    zones: &Zones,
     upstreams: &mut Upstreams,
 ) -> Vec<Location> {
     let tables = server.tables("location");
-    if tables.is_empty() && !server.has("location") {
+    if server.has("return") {
+        if let Some(place) = server.key_span("location") {
+            let mistake = Diagnostic::error("this server answers all requests by its `return`").at(place);
+            server.sink.report(mistake.help("put the `return` into a location, or remove the locations"));
+        }
+        let fixed = returns::read(server);
+        let location = everything(None, "", &Levels(&[server, top]), outer, around);
+        return vec![Location { fixed, ..location }];
+    }
+    // One that only redirects needs none.
+    if tables.is_empty() && !server.has("location") && !server.switch("redirect_to_https") {
         let mistake = Diagnostic::error("this server has no location, so it does not know what to do with a request");
         let name = upstreams.names().next().unwrap_or("NAME").to_owned();
         let help =
@@ -33,6 +49,7 @@ pub(super) fn read(
     for table in tables {
         let section = Section::read(Place::Location, table, server.sink);
         let own = Inherited::read(&section);
+        let written = Written::read(&section, zones);
         let levels = Levels(&[&section, server, top]);
         let inherited = [&own, outer[0], outer[1]];
         let path = path(&section);
@@ -42,29 +59,63 @@ pub(super) fn read(
             let mistake = Diagnostic::error("another location of this server has this path").at(place.clone());
             section.sink.report(mistake.context(first, "the first one").help("remove one of the two"));
         }
-        let target = target(&section, upstreams);
+        let fixed = returns::read(&section);
+        if section.has("return") && section.has("proxy_pass") {
+            let place = section.key_span("proxy_pass").unwrap_or(section.span.clone());
+            let mistake = Diagnostic::error("a location has a `return` or a `proxy_pass`, not both").at(place);
+            section.sink.report(mistake.help("remove one of the two"));
+        }
+        let target = if section.has("return") {
+            Some(Target { upstream: None, replace: None, proxy_host: String::new(), http2: false })
+        } else {
+            target(&section, upstreams)
+        };
+        for key in ["split", "split_key", "mirror"] {
+            if let Some(place) = section.key_span(key).filter(|_| section.has("return")) {
+                let mistake = Diagnostic::error(format!("`{key}` has no meaning beside `return`: nobody is asked"));
+                section.sink.report(mistake.at(place).help("remove one of the two"));
+            }
+        }
+        let main = target.as_ref().and_then(|target| target.upstream);
+        let split = shares::split(&section, main, upstreams);
+        let mirror = shares::mirror(&section, main, upstreams);
         let (Some((path, _)), Some(target)) = (path, target) else { continue };
         locations.push(Location {
             path,
             upstream: target.upstream,
+            proxy: target.speaks(proxy_settings(&levels, &inherited)),
+            fixed,
             replace: target.replace,
             proxy_host: target.proxy_host.into(),
-            proxy: proxy_settings(&levels, &inherited),
             add_header: innermost(&inherited, |level| &level.add_header).unwrap_or_default(),
+            limits: limits::limits(&levels, &[&written, around[0], around[1]]),
+            split,
+            mirror,
         });
     }
     locations
 }
 
-/// The location of a file without servers: everything goes to its upstream.
-pub(super) fn everything(upstream: usize, name: &str, top: &Section<'_>, outer: &Inherited) -> Location {
+/// The one location of a server that has none: everything is alike. `outer` and `around` are the settings of its
+/// levels.
+pub(super) fn everything(
+    upstream: Option<usize>,
+    name: &str,
+    levels: &Levels<'_, '_>,
+    outer: &[&Inherited],
+    around: &[&Written],
+) -> Location {
     Location {
         path: PathMatch::Prefix("/".to_owned()),
         upstream,
+        fixed: None,
         replace: None,
         proxy_host: name.into(),
-        proxy: proxy_settings(&Levels(&[top]), &[outer]),
-        add_header: outer.add_header.clone().unwrap_or_default(),
+        proxy: proxy_settings(levels, outer),
+        add_header: innermost(outer, |level| &level.add_header).unwrap_or_default(),
+        limits: limits::limits(levels, around),
+        split: None,
+        mirror: None,
     }
 }
 
@@ -86,6 +137,8 @@ pub(super) fn proxy_settings(levels: &Levels<'_, '_>, inherited: &[&Inherited]) 
         hide_header: innermost(inherited, |level| &level.hide_header).unwrap_or_default(),
         max_response_head: usize::try_from(levels.number("proxy_max_response_header_size")).unwrap_or(usize::MAX),
         tunnel_timeout: levels.time("tunnel_timeout"),
+        http_version: if levels.word("proxy_http_version") == "2" { HttpVersion::Http2 } else { HttpVersion::Http11 },
+        hedge_after: innermost(inherited, |level| &level.hedge_after).flatten(),
     }
 }
 
@@ -156,9 +209,18 @@ fn check_path(path: &str) -> Result<(), Unfit> {
 
 /// Where a location leads.
 struct Target {
-    upstream: usize,
+    upstream: Option<usize>,
     replace: Option<String>,
     proxy_host: String,
+    /// The scheme says that HTTP/2 is spoken.
+    http2: bool,
+}
+
+impl Target {
+    fn speaks(&self, settings: ProxySettings) -> ProxySettings {
+        let http_version = if self.http2 { HttpVersion::Http2 } else { settings.http_version };
+        ProxySettings { http_version, ..settings }
+    }
 }
 
 fn target(section: &Section<'_>, upstreams: &mut Upstreams) -> Option<Target> {
@@ -167,7 +229,7 @@ fn target(section: &Section<'_>, upstreams: &mut Upstreams) -> Option<Target> {
         .next()
         .map_or("proxy_pass = \"http://app:5000\"".to_owned(), |name| format!("proxy_pass = \"http://{name}\""));
     let node = section.required("proxy_pass", &example)?;
-    let message = "`proxy_pass` takes `\"http://NAME\"` of an upstream, or `\"http://HOST:PORT\"`";
+    let message = "`proxy_pass` takes `\"http://NAME\"` of an upstream, or `\"http://HOST:PORT\"`; either with `https`";
     match &node.value {
         Value::Text(text) => {
             let plain = match plain(text, "proxy_pass") {
@@ -194,9 +256,10 @@ fn target(section: &Section<'_>, upstreams: &mut Upstreams) -> Option<Target> {
 }
 
 fn parse_target(text: &str, upstreams: &mut Upstreams, sink: &Sink) -> Result<Target, Unfit> {
-    let rest = match text.split_once("://") {
-        Some(("http", rest)) => rest,
-        Some(("https", _)) => return Err(Unfit::because("TLS towards backends is not supported yet")),
+    let (scheme, http2, rest) = match text.split_once("://") {
+        Some((scheme @ ("http" | "https"), rest)) => (scheme, false, rest),
+        Some(("h2c" | "grpc", rest)) => ("http", true, rest),
+        Some(("grpcs", rest)) => ("https", true, rest),
         Some((scheme, rest)) => {
             return Err(
                 Unfit::because(format!("`{scheme}` cannot be proxied")).help(format!("write `\"http://{rest}\"`"))
@@ -204,13 +267,19 @@ fn parse_target(text: &str, upstreams: &mut Upstreams, sink: &Sink) -> Result<Ta
         }
         None => return Err(Unfit::because("the scheme is missing").help(format!("write `\"http://{text}\"`"))),
     };
-    if rest.starts_with("unix:") {
-        return Err(Unfit::because("unix sockets of applications are not supported yet"));
-    }
-    let (host, path) = match rest.find('/') {
-        Some(slash) => (&rest[..slash], Some(&rest[slash..])),
-        None => (rest, None),
+    // Of a unix socket the path that replaces the prefix stands behind another colon, as in nginx.
+    let unix = rest.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("unix:"));
+    let (host, path) = match (unix, rest.find('/')) {
+        (true, _) => match rest[5..].find(':') {
+            Some(colon) => (&rest[..colon + 5], Some(&rest[colon + 6..])),
+            None => (rest, None),
+        },
+        (false, Some(slash)) => (&rest[..slash], Some(&rest[slash..])),
+        (false, None) => (rest, None),
     };
+    if unix && path.is_some_and(|path| !path.starts_with('/')) {
+        return Err(Unfit::because("behind the socket's path comes `:` and a path that begins with `/`"));
+    }
     if let Some(wrong) =
         path.and_then(|path| path.chars().find(|c| !c.is_ascii_graphic() || "?#\"<>\\^`{|}".contains(*c)))
     {
@@ -218,13 +287,15 @@ fn parse_target(text: &str, upstreams: &mut Upstreams, sink: &Sink) -> Result<Ta
     }
     let upstream = match upstreams.find(host) {
         Some(upstream) => upstream,
-        None => plain_address(host, upstreams, sink)?,
+        None => plain_address(scheme, host, upstreams, sink)?,
     };
-    Ok(Target { upstream, replace: path.map(str::to_owned), proxy_host: host.to_owned() })
+    upstreams.speak(upstream, scheme, sink)?;
+    let (upstream, replace) = (Some(upstream), path.map(str::to_owned));
+    Ok(Target { upstream, replace, proxy_host: host.to_owned(), http2 })
 }
 
 /// The group of an address that is not the name of an upstream.
-fn plain_address(host: &str, upstreams: &mut Upstreams, sink: &Sink) -> Result<usize, Unfit> {
+fn plain_address(scheme: &str, host: &str, upstreams: &mut Upstreams, sink: &Sink) -> Result<usize, Unfit> {
     let name = match host.rsplit_once(':') {
         Some((name, _)) if !host.ends_with(']') => name,
         _ => host,
@@ -232,20 +303,21 @@ fn plain_address(host: &str, upstreams: &mut Upstreams, sink: &Sink) -> Result<u
     let has_port = name.len() < host.len();
     if has_port && upstreams.find(name).is_some() {
         let unfit = Unfit::because("an upstream has no port: its servers have");
-        return Err(unfit.help(format!("write `\"http://{name}\"`")));
+        return Err(unfit.help(format!("write `\"{scheme}://{name}\"`")));
     }
     let address = address::server(host)?;
+    let port = if scheme == "https" { 443 } else { 80 };
     // A name without a port is most likely a misspelled upstream: nobody should be sent to port 80 of a typo.
     if !has_port && matches!(address, crate::config::model::Address::Name { .. }) {
         let unfit = Unfit::because(format!("there is no upstream `{host}`"));
         return Err(match closest(host, upstreams.names()) {
-            Some(known) => unfit.help(format!("did you mean `\"http://{known}\"`?")),
+            Some(known) => unfit.help(format!("did you mean `\"{scheme}://{known}\"`?")),
             None => unfit.help(format!(
-                "write [upstream.{host}] with its servers, or the port of a host: `\"http://{host}:80\"`"
+                "write [upstream.{host}] with its servers, or the port of a host: `\"{scheme}://{host}:{port}\"`"
             )),
         });
     }
-    let text = if has_port { host.to_owned() } else { format!("{host}:80") };
+    let text = if has_port { host.to_owned() } else { format!("{host}:{port}") };
     Ok(upstreams.implicit(&text, address, sink))
 }
 

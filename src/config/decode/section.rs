@@ -73,6 +73,14 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// What holds for a text that is not written; empty if the directive table has nothing.
+    pub(super) fn default_text(&self, key: &str) -> String {
+        match Directive::find(self.place, key).map(|directive| directive.default) {
+            Some(Fallback::Is(text)) => text.trim_matches('"').to_owned(),
+            _ => String::new(),
+        }
+    }
+
     /// A number, if it is written.
     pub(super) fn optional_number(&self, key: &str) -> Option<u64> {
         match self.entry(key)?.setting {

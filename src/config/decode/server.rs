@@ -4,50 +4,77 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
 
 use super::fields::{Inherited, texts, unfit};
+use super::limits::{Written, Zones};
 use super::location;
 use super::section::{Levels, Section, Settings};
 use super::setting::{plain, what};
+use super::tls;
+use super::top::trusts_somebody;
 use super::upstream::Upstreams;
 use crate::config::address;
 use crate::config::diagnostic::{Diagnostic, Span, Unfit};
 use crate::config::directives::Place;
 use crate::config::model::{ClientLimits, Listen, Server, ServerName};
 use crate::config::written::{Node, Sink, Text, Value};
+use crate::endpoint::Endpoint;
+
+/// Where browsers expect TLS.
+const HTTPS: u16 = 443;
 
 /// A name or an address, and where it is written.
-type Placed<T> = (T, Span);
+pub(super) type Placed<T> = (T, Span);
 
 /// Who has what already: two servers with one name on one address cannot be told apart.
 #[derive(Default)]
 struct Taken {
-    names: HashMap<(SocketAddr, Option<ServerName>), Span>,
-    defaults: HashMap<SocketAddr, Span>,
-    addresses: Vec<Placed<SocketAddr>>,
+    names: HashMap<(Endpoint, Option<ServerName>), Span>,
+    defaults: HashMap<Endpoint, Span>,
+    addresses: Vec<Placed<Listen>>,
 }
 
 /// Reads every `[[server]]`. Without any, a single upstream gets one that listens on port 80.
 pub(super) fn read(top: &Section<'_>, upstreams: &mut Upstreams) -> Vec<Server> {
     let tables = top.tables("server");
     let outer = Inherited::read(top);
+    let zones = Zones::read(top);
+    let around = Written::read(top, &zones);
     if tables.is_empty() {
-        return serve_the_only_one(top, &outer, upstreams);
+        return serve_the_only_one(top, &outer, &around, upstreams);
     }
     let mut taken = Taken::default();
     let mut servers = Vec::new();
     for table in tables {
         let section = Section::read(Place::Server, table, top.sink);
         let own = Inherited::read(&section);
-        let listen = listen(&section);
+        let written = Written::read(&section, &zones);
+        let listen = listen(&section, trusts_somebody(top));
         let names = server_names(&section);
         taken.refuse_ambiguity(&listen, &names, &section);
         servers.push(Server {
             listen: listen.into_iter().map(|(listen, _)| listen).collect(),
             server_name: names.into_iter().map(|(name, _)| name).collect(),
-            locations: location::read(&section, top, &[&own, &outer], upstreams),
+            locations: location::read(&section, top, &[&own, &outer], &[&written, &around], &zones, upstreams),
             client: client_limits(&Levels(&[&section, top])),
+            redirect_to_https: section.switch("redirect_to_https").then_some(HTTPS),
+            hsts: tls::hsts(&section),
         });
     }
+    find_redirect_ports(&mut servers);
     servers
+}
+
+/// A server that redirects and has TLS itself redirects to its own port.
+fn find_redirect_ports(servers: &mut [Server]) {
+    let listens = servers.iter().flat_map(|server| &server.listen);
+    let secure: Vec<Endpoint> =
+        listens.filter(|listen| listen.tls.is_some()).map(|listen| listen.address.clone()).collect();
+    for server in servers {
+        let own = server.listen.iter().find(|listen| secure.contains(&listen.address));
+        let own = own.and_then(|listen| listen.address.port()).filter(|port| *port != 0);
+        if let (Some(port), Some(own)) = (&mut server.redirect_to_https, own) {
+            *port = own;
+        }
+    }
 }
 
 /// Limits towards clients, after inheritance.
@@ -63,11 +90,17 @@ pub(super) fn client_limits(levels: &Levels<'_, '_>) -> ClientLimits {
         send_timeout: levels.time("send_timeout"),
         keepalive_timeout: levels.time("keepalive_timeout"),
         keepalive_requests: levels.number("keepalive_requests"),
+        http2_max_concurrent_streams: u32::try_from(levels.number("http2_max_concurrent_streams")).unwrap_or(u32::MAX),
     }
 }
 
-fn serve_the_only_one(top: &Section<'_>, outer: &Inherited, upstreams: &mut Upstreams) -> Vec<Server> {
-    if top.has("server") {
+fn serve_the_only_one(
+    top: &Section<'_>,
+    outer: &Inherited,
+    around: &Written,
+    upstreams: &mut Upstreams,
+) -> Vec<Server> {
+    if top.has("server") || top.has("stream") {
         return Vec::new();
     }
     let Some(upstream) = upstreams.only() else {
@@ -81,16 +114,18 @@ fn serve_the_only_one(top: &Section<'_>, outer: &Inherited, upstreams: &mut Upst
         return Vec::new();
     };
     let name = upstreams.names().next().unwrap_or_default().to_owned();
-    let address = (Ipv4Addr::UNSPECIFIED, 80).into();
     vec![Server {
-        listen: vec![Listen { address, default_server: false }],
+        listen: vec![Listen::on(everywhere(80))],
         server_name: Vec::new(),
-        locations: vec![location::everything(upstream, &name, top, outer)],
+        locations: vec![location::everything(Some(upstream), &name, &Levels(&[top]), &[outer], &[around])],
         client: client_limits(&Levels(&[top])),
+        redirect_to_https: None,
+        hsts: None,
     }]
 }
 
-fn listen(section: &Section<'_>) -> Vec<Placed<Listen>> {
+/// `listen` of a server or a stream, each entry with its place. `trusts`: there are trusted proxies, who may send PROXY headers.
+pub(super) fn listen(section: &Section<'_>, trusts: bool) -> Vec<Placed<Listen>> {
     let Some(node) = section.required("listen", "listen = 80") else { return Vec::new() };
     let nodes = match &node.value {
         Value::List(nodes) => nodes.as_slice(),
@@ -102,8 +137,8 @@ fn listen(section: &Section<'_>) -> Vec<Placed<Listen>> {
     }
     let mut all: Vec<Placed<Listen>> = Vec::new();
     for node in nodes {
-        let Some(listen) = listen_entry(node, section.sink) else { continue };
-        match all.iter().find(|(known, _)| known.address == listen.address) {
+        let Some(listen) = listen_entry(node, trusts, section.sink) else { continue };
+        match all.iter().find(|(known, _)| (&known.address, known.udp) == (&listen.address, listen.udp)) {
             Some((_, first)) => {
                 let mistake = Diagnostic::error("this server listens here twice").at(node.span.clone());
                 section.sink.report(mistake.context(first.clone(), "first here").help("remove one of the two"));
@@ -114,20 +149,77 @@ fn listen(section: &Section<'_>) -> Vec<Placed<Listen>> {
     all
 }
 
-fn listen_entry(node: &Node, sink: &Sink) -> Option<Listen> {
+fn listen_entry(node: &Node, trusts: bool, sink: &Sink) -> Option<Listen> {
     let Value::Table(table) = &node.value else {
-        return listen_address(node, sink).map(|address| Listen { address, default_server: false });
+        return listen_address(node, sink).map(Listen::on);
     };
     let section = Section::read(Place::Listen, table, sink);
     let address = listen_address(section.required("address", "address = \"0.0.0.0:80\"")?, sink)?;
-    Some(Listen { address, default_server: section.switch("default_server") })
+    let tls = match section.table("tls") {
+        Some(table) => Some(tls::acceptor(table, sink)?),
+        None => None,
+    };
+    let plain = Listen::on(address);
+    let mode = mode(&section, &plain.address).unwrap_or(plain.mode);
+    let proxy_protocol = section.switch("proxy_protocol");
+    if proxy_protocol && !trusts {
+        let place = section.key_span("proxy_protocol").unwrap_or(node.span.clone());
+        let mistake = Diagnostic::error("`proxy_protocol` without `trusted_proxies`: nobody may say who the client is");
+        let help = "name the proxies before this one at the top of the file: `trusted_proxies = [\"10.0.0.0/8\"]`";
+        sink.report(mistake.at(place).help(help));
+    }
+    let (default_server, h2c) = (section.switch("default_server"), section.switch("h2c"));
+    let udp = section.switch("udp");
+    Some(Listen { default_server, h2c, mode, proxy_protocol, tls, udp, ..plain })
 }
 
-fn listen_address(node: &Node, sink: &Sink) -> Option<SocketAddr> {
-    let message = "`listen` takes a port, or an address: `80`, `\"127.0.0.1:8080\"`, `\"[::1]:80\"`";
+/// Every IPv4 address of this machine.
+fn everywhere(port: u16) -> Endpoint {
+    SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into()
+}
+
+/// The mode of a unix socket's file, if it is written: octal digits, as for `chmod`.
+fn mode(section: &Section<'_>, address: &Endpoint) -> Option<u32> {
+    let node = section.node("mode")?;
+    if let Endpoint::Ip(_) = address {
+        let place = section.key_span("mode").unwrap_or(node.span.clone());
+        let mistake =
+            Diagnostic::error("`mode` has no meaning for a port: it is that of a unix socket's file").at(place);
+        section.sink.report(mistake.help("remove it, or listen on `\"unix:/PATH\"`"));
+        return None;
+    }
+    let message = "`mode` takes the mode of a file in octal digits: `\"0660\"`";
+    match &node.value {
+        Value::Text(text) => {
+            let plain = match plain(text, "mode") {
+                Ok(plain) => plain,
+                Err(mistake) => {
+                    section.sink.report(*mistake);
+                    return None;
+                }
+            };
+            match u32::from_str_radix(&plain, 8) {
+                Ok(mode) if mode <= 0o777 && plain.bytes().all(|digit| digit.is_ascii_digit()) => return Some(mode),
+                Ok(_) => section.sink.report(unfit(text, message.to_owned(), Unfit::because("at most `0777`"))),
+                Err(_) => {
+                    section.sink.report(unfit(text, message.to_owned(), Unfit::because("this is something else")))
+                }
+            }
+        }
+        Value::Broken => {}
+        value => {
+            let mistake = Diagnostic::error(message).at(node.span.clone());
+            section.sink.report(mistake.label(format!("this is {}", what(value))).help("write it in quotes"));
+        }
+    }
+    None
+}
+
+fn listen_address(node: &Node, sink: &Sink) -> Option<Endpoint> {
+    let message = "`listen` takes a port, or an address: `80`, `\"127.0.0.1:8080\"`, `\"[::1]:80\"`, `\"unix:/PATH\"`";
     match &node.value {
         Value::Integer(port) => match port.and_then(|port| u16::try_from(port).ok()) {
-            Some(port) => Some((Ipv4Addr::UNSPECIFIED, port).into()),
+            Some(port) => Some(everywhere(port)),
             None => {
                 sink.report(Diagnostic::error(message).at(node.span.clone()).label("a port is 0 to 65535"));
                 None
@@ -148,7 +240,7 @@ fn listen_address(node: &Node, sink: &Sink) -> Option<SocketAddr> {
 }
 
 /// An address; what nginx allows behind it gets its reason.
-fn listen_words(text: &str) -> Result<SocketAddr, Unfit> {
+fn listen_words(text: &str) -> Result<Endpoint, Unfit> {
     let Some((address, parameter)) = text.trim().split_once(char::is_whitespace) else {
         return address::listen(text);
     };
@@ -232,35 +324,58 @@ fn label_list(text: &str) -> Result<String, Unfit> {
 impl Taken {
     fn refuse_ambiguity(&mut self, listen: &[Placed<Listen>], names: &[Placed<ServerName>], section: &Section<'_>) {
         for (listen, place) in listen {
-            self.refuse_overlap(listen.address, place, section.sink);
+            if listen.udp {
+                let mistake = Diagnostic::error("a [[server]] speaks HTTP over TCP").at(place.clone());
+                section.sink.report(mistake.help("remove `udp = true`, or write a [[stream]]"));
+            }
+            self.refuse_overlap(listen, place, section.sink);
+            self.refuse_disagreement(listen, place, section.sink);
             if listen.default_server
-                && let Some(first) = self.defaults.insert(listen.address, place.clone())
+                && let Some(first) = self.defaults.insert(listen.address.clone(), place.clone())
             {
                 let mistake = Diagnostic::error("two servers are the default of the same address").at(place.clone());
                 let mistake = mistake.context(first, "the first one");
                 section.sink.report(mistake.help("remove `default_server = true` from one of them"));
             }
             if names.is_empty() && !section.has("server_name") {
-                self.take((listen.address, None), place.clone(), section, "another server listens here for any name");
+                self.take(
+                    (listen.address.clone(), None),
+                    place.clone(),
+                    section,
+                    "another server listens here for any name",
+                );
             }
             for (name, place) in names {
                 let message = "another server has this name on the same address";
-                self.take((listen.address, Some(name.clone())), place.clone(), section, message);
+                self.take((listen.address.clone(), Some(name.clone())), place.clone(), section, message);
             }
         }
     }
 
-    fn refuse_overlap(&mut self, address: SocketAddr, place: &Span, sink: &Sink) {
-        if let Some((_, first)) = self.addresses.iter().find(|(taken, _)| overlap(*taken, address)) {
+    fn refuse_overlap(&self, listen: &Listen, place: &Span, sink: &Sink) {
+        let overlaps = |taken: &Listen| overlap(&taken.address, &listen.address);
+        if let Some((_, first)) = self.addresses.iter().find(|(taken, _)| overlaps(taken)) {
             let mistake = Diagnostic::error("a port is listened on for every address and for a single one");
             let mistake = mistake.at(place.clone()).context(first.clone(), "the other one");
             let mistake = mistake.note("the second of the two would find the port in use");
             sink.report(mistake.help("keep the one for every address; tell servers apart by `server_name`"));
         }
-        self.addresses.push((address, place.clone()));
     }
 
-    fn take(&mut self, key: (SocketAddr, Option<ServerName>), place: Span, section: &Section<'_>, message: &str) {
+    /// What belongs to the address itself is the same in every server that listens there.
+    fn refuse_disagreement(&mut self, listen: &Listen, place: &Span, sink: &Sink) {
+        let same_address = |(taken, _): &&Placed<Listen>| taken.address == listen.address;
+        if let Some((first, at)) = self.addresses.iter().find(same_address)
+            && let Some(key) = disagreement(first, listen)
+        {
+            let mistake = Diagnostic::error(format!("two servers listen here, and their `{key}` differs"));
+            let mistake = mistake.at(place.clone()).context(at.clone(), "the other one");
+            sink.report(mistake.help(format!("it belongs to the address: write the same `{key}` in both")));
+        }
+        self.addresses.push((listen.clone(), place.clone()));
+    }
+
+    fn take(&mut self, key: (Endpoint, Option<ServerName>), place: Span, section: &Section<'_>, message: &str) {
         let named = key.1.is_some();
         if let Some(first) = self.names.insert(key, place.clone()) {
             let mistake = Diagnostic::error(message).at(place).context(first, "the other one");
@@ -272,10 +387,16 @@ impl Taken {
     }
 }
 
+fn disagreement(one: &Listen, other: &Listen) -> Option<&'static str> {
+    let keys = [("mode", one.mode == other.mode), ("proxy_protocol", one.proxy_protocol == other.proxy_protocol)];
+    keys.into_iter().find(|(_, same)| !same).map(|(key, _)| key)
+}
+
 /// Whether one of two addresses is every address and the other a single one, of the same port. Ports are taken
 /// exclusively, so that a second weir is told; then the system refuses the second of these. (IPv6 sockets are IPv6's
 /// alone.)
-pub(super) fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+pub(super) fn overlap(one: &Endpoint, other: &Endpoint) -> bool {
+    let (Endpoint::Ip(one), Endpoint::Ip(other)) = (one, other) else { return false };
     let every = one.ip().is_unspecified() != other.ip().is_unspecified();
     every && one.port() == other.port() && one.port() != 0 && one.is_ipv4() == other.is_ipv4()
 }
@@ -297,7 +418,8 @@ mod tests {
             ("0.0.0.0:0", "127.0.0.1:0", false),
         ];
         for (one, other, expected) in table {
-            assert_eq!(overlap(one.parse().unwrap(), other.parse().unwrap()), expected, "{one} {other}");
+            let endpoint = |text: &str| Endpoint::Ip(text.parse().unwrap());
+            assert_eq!(overlap(&endpoint(one), &endpoint(other)), expected, "{one} {other}");
         }
     }
 

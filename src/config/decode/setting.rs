@@ -149,7 +149,7 @@ fn expected(kind: Kind) -> String {
 fn hint(directive: &Directive, node: &Node) -> Option<String> {
     match (directive.key, &node.value) {
         ("weight", Value::Integer(Some(0))) => Some("to take a server out, write `down = true`".to_owned()),
-        ("server" | "location", Value::Table(_)) => {
+        ("server" | "location" | "stream", Value::Table(_)) => {
             let prefix = if directive.key == "location" { "server." } else { "" };
             Some(format!("write `[[{prefix}{}]]` with double brackets", directive.key))
         }

@@ -11,36 +11,39 @@ use super::server::overlap;
 use super::setting::{plain, what};
 use crate::config::diagnostic::{Diagnostic, Unfit};
 use crate::config::directives::Place;
-use crate::config::model::{Admin, AdminListen, Config, LogFormat, LogTarget, Server};
+use crate::config::model::{Admin, AdminListen, Config, LogFormat, LogTarget, RealIpHeader, Server, StreamServer};
 use crate::config::suggest::closest;
 use crate::config::template::Use;
 use crate::config::written::{Text, Value};
-use crate::config::{Env, address};
-
-/// A unix socket's path has 107 bytes at most (Linux: `sun_path`).
-const MAX_SOCKET_PATH: usize = 107;
+use crate::config::{Env, TrustedProxies, address};
+use crate::endpoint::Endpoint;
 
 /// More threads than this are a mistake, not a machine.
 const MAX_WORKERS: i128 = 1_024;
 
 /// Everything but the upstreams.
-pub(super) fn config(top: &Section<'_>, servers: Vec<Server>, admin: Admin) -> Config {
+pub(super) fn config(top: &Section<'_>, servers: Vec<Server>, streams: Vec<StreamServer>, admin: Admin) -> Config {
     Config {
         workers: workers(top),
         access_log: access_log(top),
         log_format: log_format(top),
         shutdown_timeout: top.time("shutdown_timeout"),
         trusted_proxies: trusted_proxies(top),
+        real_ip_header: real_ip_header(top),
         resolver: resolver(top),
         resolver_valid: top.optional_time("resolver_valid"),
+        state_file: state_file(top),
+        takeover: takeover(top, &admin),
+        docker_socket: PathBuf::from(top.text("docker_socket").unwrap_or_else(|| top.default_text("docker_socket"))),
         admin,
         upstreams: Vec::new(),
         servers,
+        streams,
     }
 }
 
 /// `[admin]`.
-pub(super) fn admin(top: &Section<'_>, servers: &[Server], env: &Env) -> Admin {
+pub(super) fn admin(top: &Section<'_>, servers: &[Server], streams: &[StreamServer], env: &Env) -> Admin {
     let default = Some(AdminListen::Unix(env.admin_socket().to_owned()));
     let Some(table) = top.table("admin") else { return Admin { listen: default, token: None } };
     let section = Section::read(Place::Admin, table, top.sink);
@@ -51,7 +54,7 @@ pub(super) fn admin(top: &Section<'_>, servers: &[Server], env: &Env) -> Admin {
         section.sink.report(mistake.help("set one, or remove the line"));
     }
     let listen = match one_text(&section, "listen") {
-        Some((text, plain)) => match parse_admin_listen(&plain, servers) {
+        Some((text, plain)) => match parse_admin_listen(&plain, servers, streams) {
             Ok(listen) => listen,
             Err(why) => {
                 let message = "`listen` of [admin] takes `\"unix:/PATH\"`, `\"127.0.0.1:9000\"` or `\"off\"`";
@@ -64,27 +67,22 @@ pub(super) fn admin(top: &Section<'_>, servers: &[Server], env: &Env) -> Admin {
     Admin { listen, token }
 }
 
-fn parse_admin_listen(text: &str, servers: &[Server]) -> Result<Option<AdminListen>, Unfit> {
+fn parse_admin_listen(text: &str, servers: &[Server], streams: &[StreamServer]) -> Result<Option<AdminListen>, Unfit> {
     if text == "off" {
         return Ok(None);
     }
-    if let Some(path) = text.strip_prefix("unix:") {
-        return match path {
-            _ if !path.starts_with('/') => Err(Unfit::because("the path of a socket begins with `/`")),
-            _ if path.ends_with('/') => Err(Unfit::because("the name of the socket is missing")),
-            _ if path.len() > MAX_SOCKET_PATH => Err(Unfit::because("the path of a socket has at most 107 bytes")),
-            _ => Ok(Some(AdminListen::Unix(PathBuf::from(path)))),
-        };
-    }
-    if text.starts_with('/') {
-        return Err(Unfit::because("a socket is marked as one").help(format!("write `\"unix:{text}\"`")));
-    }
     let address = address::listen(text)?;
-    let same = |listen: SocketAddr| (listen == address && address.port() != 0) || overlap(listen, address);
-    if servers.iter().flat_map(|server| &server.listen).any(|listen| same(listen.address)) {
+    let same = |listen: &Endpoint| (*listen == address && address.port() != Some(0)) || overlap(listen, &address);
+    if servers.iter().flat_map(|server| &server.listen).any(|listen| same(&listen.address)) {
         return Err(Unfit::because("a [[server]] listens there already"));
     }
-    Ok(Some(AdminListen::Tcp(address)))
+    if streams.iter().flat_map(|stream| &stream.listen).any(|listen| !listen.udp && same(&listen.address)) {
+        return Err(Unfit::because("a [[stream]] listens there already"));
+    }
+    Ok(Some(match address {
+        Endpoint::Ip(address) => AdminListen::Tcp(address),
+        Endpoint::Unix(path) => AdminListen::Unix(path.to_path_buf()),
+    }))
 }
 
 fn workers(top: &Section<'_>) -> Option<usize> {
@@ -172,20 +170,45 @@ fn log_format(top: &Section<'_>) -> LogFormat {
     }
 }
 
-fn trusted_proxies(top: &Section<'_>) -> Vec<IpNet> {
-    let mut networks = Vec::new();
+fn trusted_proxies(top: &Section<'_>) -> TrustedProxies {
+    let (mut networks, mut unix) = (Vec::new(), false);
     for (text, plain) in texts(top, "trusted_proxies") {
+        if plain == "unix:" || plain == "unix" {
+            unix = true;
+            continue;
+        }
         let network = plain.parse::<IpNet>().or_else(|_| plain.parse::<std::net::IpAddr>().map(IpNet::from));
         match network {
             Ok(network) => networks.push(network),
             Err(_) => {
                 let why = Unfit::because("this is neither an address nor a network");
-                let message = "`trusted_proxies` takes networks: `\"10.0.0.0/8\"`, `\"127.0.0.1\"`".to_owned();
+                let message =
+                    "`trusted_proxies` takes networks, or `\"unix:\"`: `\"10.0.0.0/8\"`, `\"127.0.0.1\"`".to_owned();
                 top.sink.report(unfit(text, message, why));
             }
         }
     }
-    networks
+    TrustedProxies::new(networks, unix)
+}
+
+fn real_ip_header(top: &Section<'_>) -> RealIpHeader {
+    let header = match top.word("real_ip_header") {
+        "X-Real-IP" => RealIpHeader::XRealIp,
+        "Forwarded" => RealIpHeader::Forwarded,
+        "proxy_protocol" => RealIpHeader::ProxyProtocol,
+        _ => RealIpHeader::XForwardedFor,
+    };
+    let foreign = header != RealIpHeader::default();
+    if let Some(place) = top.key_span("real_ip_header").filter(|_| foreign && !trusts_somebody(top)) {
+        let warning = Diagnostic::warning("`real_ip_header` has no effect: no proxy is trusted").at(place);
+        top.sink.report(warning.help("name the proxies before this one: `trusted_proxies = [\"10.0.0.0/8\"]`"));
+    }
+    header
+}
+
+/// Whether `trusted_proxies` names anybody, be it wrongly.
+pub(super) fn trusts_somebody(top: &Section<'_>) -> bool {
+    top.node("trusted_proxies").is_some_and(|node| !matches!(&node.value, Value::List(list) if list.is_empty()))
 }
 
 fn resolver(top: &Section<'_>) -> Vec<SocketAddr> {
@@ -200,6 +223,48 @@ fn resolver(top: &Section<'_>) -> Vec<SocketAddr> {
         }
     }
     servers
+}
+
+fn state_file(top: &Section<'_>) -> Option<PathBuf> {
+    let (text, plain) = one_text(top, "state_file")?;
+    let why = match plain.as_str() {
+        "" => Unfit::because("it is empty"),
+        path if !path.starts_with('/') => Unfit::because("a relative path depends on where weir was started")
+            .help("write such as `\"/var/lib/weir/state.json\"`"),
+        path if path.ends_with('/') => Unfit::because("the name of the file is missing"),
+        path if path.contains('\0') => Unfit::because("no path has such a character"),
+        path => return Some(PathBuf::from(path)),
+    };
+    top.sink.report(unfit(text, "`state_file` takes the absolute path of a file".to_owned(), why));
+    None
+}
+
+/// Unless the file says something, beside the admin listener's socket: whoever finds the one finds the other.
+fn takeover(top: &Section<'_>, admin: &Admin) -> Option<PathBuf> {
+    let admin = match &admin.listen {
+        Some(AdminListen::Unix(path)) => Some(path),
+        _ => None,
+    };
+    let beside = admin.map(|path| {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".takeover");
+        PathBuf::from(beside)
+    });
+    let Some((text, plain)) = one_text(top, "takeover") else { return beside };
+    let why = match plain.strip_prefix("unix:").unwrap_or(&plain) {
+        "off" => return None,
+        "" => Unfit::because("it is empty"),
+        path if !path.starts_with('/') => Unfit::because("a relative path depends on where weir was started")
+            .help("write such as `\"/run/weir/takeover.sock\"`"),
+        path if path.ends_with('/') => Unfit::because("the name of the socket is missing"),
+        path if path.contains('\0') => Unfit::because("no path has such a character"),
+        path if admin.is_some_and(|admin| admin.as_os_str() == path) => {
+            Unfit::because("the admin listener has that socket")
+        }
+        path => return Some(PathBuf::from(path)),
+    };
+    top.sink.report(unfit(text, "`takeover` takes the absolute path of a unix socket, or `\"off\"`".to_owned(), why));
+    beside
 }
 
 /// The one text that a setting takes.

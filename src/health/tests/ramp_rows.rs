@@ -77,6 +77,17 @@ fn a_failure_in_a_ramp_stops_its_clock_for_a_second() {
 }
 
 #[test]
+fn a_ramp_is_held_back_while_its_peer_lags() {
+    let ramp = "down enable +5s";
+    assert_eq!(share(&format!("{ramp} lags +1s"), RAMP), 512);
+    assert_eq!(share(&format!("{ramp} lags +2s"), RAMP), 614);
+    assert_eq!(share(&format!("{ramp} lags +1s lags +1s lags +1s"), RAMP), 512);
+    // Without a ramp it means nothing.
+    assert_eq!(share("lags", RAMP), FULL);
+    assert!(after("lags lags", RAMP).log().is_empty());
+}
+
+#[test]
 fn leaving_up_restarts_the_ramp() {
     assert_eq!(share("hard +10s trial=ok +9s hard +10s trial=ok", RAMP), 1);
     assert_eq!(share("hard +10s trial=ok +9s hard +10s trial=ok +5s", RAMP), 512);

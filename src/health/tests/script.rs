@@ -11,6 +11,8 @@
 //! | `down` `drain` `enable` `drain=10s` `lift` | the operator's override, for some time, and its end |
 //! | `file=down` `file=drain` `file=enable` | the file says so |
 //! | `gone` `present` | DNS or the file lost it · has it again |
+//! | `slow` `like` | of those that were compared in an interval it takes too long · does as they do |
+//! | `lags` | its answers take longer than those of its peers |
 //! | `+10s` `+250ms` | time passes |
 //! | `tick` | somebody looks whether time brought anything |
 //!
@@ -20,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::health::outlier::Finding;
 use crate::health::{
     Admission, Cell, Command, LeaseFacts, Operator, Origin, Outcome, Policy, Pool, Seen, Signal, State, Thresholds,
     Tier, Transition, Verdict,
@@ -28,11 +31,14 @@ use crate::health::{
 /// `max_fails` 1 and `fail_timeout` 10s, as by default; no check.
 pub const PLAIN: Policy = plain(1);
 
+/// What `slow` finds.
+const SLOW: Finding = Finding::Slow { median: Duration::from_millis(350), usual: Duration::from_millis(20) };
+
 /// The same with a check at its defaults, `fails` 3 and `passes` 2.
 pub const CHECKED: Policy = Policy { check: Some(Thresholds { fails: 3, passes: 2 }), ..PLAIN };
 
 pub const fn plain(max_fails: u32) -> Policy {
-    Policy { max_fails, fail_timeout: Duration::from_secs(10), check: None, slow_start: Duration::ZERO }
+    Policy { max_fails, fail_timeout: Duration::from_secs(10), check: None, slow_start: Duration::ZERO, movable: false }
 }
 
 /// A group whose time is the script's.
@@ -128,6 +134,8 @@ impl Group {
             "lift" => Signal::Operator(Command::Lift),
             "gone" => Signal::Gone,
             "present" => Signal::Present,
+            "slow" | "like" => Signal::Compared { from: self.now, found: (word == "slow").then_some(SLOW) },
+            "lags" => Signal::Lags,
             "tick" => Signal::Tick,
             _ => panic!("no such word: {word}"),
         };

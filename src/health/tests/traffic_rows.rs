@@ -2,7 +2,7 @@
 
 use super::script::{CHECKED, Group, PLAIN, after, plain};
 use crate::clock::Timestamp;
-use crate::health::{Admission, Policy, State, Tier};
+use crate::health::{Admission, Pace, Policy, Seen, Signal, State, Tier};
 use State::{Checking, Unavail, Unhealthy, Up};
 
 #[test]
@@ -276,4 +276,43 @@ fn a_peer_that_leaves_takes_its_count_along() {
     group.forget(0);
     let counts = group.pool.counts(Tier::Primary);
     assert_eq!((counts.members, counts.up, counts.ejected), (3, 3, 0));
+}
+
+/// An address that a name gave.
+const MOVABLE: Policy = Policy { movable: true, ..PLAIN };
+
+#[test]
+fn after_a_hard_failure_an_address_that_may_have_moved_is_checking_until_a_pass() {
+    let doubted = after("hard", MOVABLE);
+    assert_eq!((doubted.state(), doubted.admission()), (State::Checking, Admission::Unprobed));
+    let reason = doubted.reason();
+    assert!(reason.starts_with("connection refused") && reason.contains("may be another's by now"), "{reason}");
+    assert_eq!(doubted.a().probe_pace(doubted.now), Pace::Every250ms, "though no check is configured");
+    for (script, policy, state, admission) in [
+        ("hard R", MOVABLE, State::Checking, Admission::Refused),
+        // The traffic's own voice still holds.
+        ("hard P", MOVABLE, State::Unavail, Admission::LastResort),
+        ("hard P", Policy { max_fails: 0, ..MOVABLE }, State::Up, Admission::Ordinary),
+        ("hard R R R R P", Policy { max_fails: 0, ..MOVABLE }, State::Up, Admission::Ordinary),
+        ("soft", Policy { max_fails: 0, ..MOVABLE }, State::Up, Admission::Ordinary),
+        ("P hard", Policy { max_fails: 0, movable: true, ..CHECKED }, State::Checking, Admission::Unprobed),
+        ("P hard P", Policy { max_fails: 0, movable: true, ..CHECKED }, State::Up, Admission::Ordinary),
+        ("P R R R hard P", Policy { max_fails: 0, movable: true, ..CHECKED }, State::Unhealthy, Admission::LastResort),
+        ("hard", PLAIN, State::Unavail, Admission::LastResort),
+    ] {
+        let group = after(script, policy);
+        assert_eq!((group.state(), group.admission()), (state, admission), "{script}");
+    }
+    let settled = after("hard P", Policy { max_fails: 0, ..MOVABLE });
+    assert_eq!(settled.a().probe_pace(settled.now), Pace::None, "without a check nobody looks any further");
+}
+
+#[test]
+fn a_probe_that_began_before_the_failure_says_nothing_of_what_is_there_now() {
+    let mut group = after("P", Policy { max_fails: 0, movable: true, ..CHECKED });
+    let began = group.now;
+    group = group.then("hard");
+    group.observe(0, Signal::Probe { began, seen: Seen::Pass, lagged: false });
+    assert_eq!(group.state(), State::Checking);
+    assert_eq!(group.then("P").state(), State::Up);
 }

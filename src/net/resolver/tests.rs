@@ -120,9 +120,16 @@ fn the_hosts_file_is_read_as_hosts_5_says() {
     assert_eq!(in_hosts(b"", "app.localhost"), &localhost[..1]);
 }
 
+/// A resolver that has read an empty resolv.conf already, and asks like this.
+fn asking(dns: Result<Dns, String>, valid: Option<Duration>) -> Resolver {
+    let resolver = Resolver::reading("/nonexistent/resolv.conf".into(), &[], valid);
+    resolver.known.replace(Some(Known { system: Vec::new(), dns: Rc::new(dns) }));
+    resolver
+}
+
 #[tokio::test]
 async fn an_address_needs_no_dns() {
-    let resolver = Resolver { dns: Err("nobody to ask".into()), valid: None };
+    let resolver = asking(Err("nobody to ask".into()), None);
     assert_eq!(resolver.resolve("10.0.0.7").await, found(&[v4(7)], 5));
     assert_eq!(resolver.resolve("[::1]").await, found(&[Ipv6Addr::LOCALHOST.into()], 5));
     assert_eq!(resolver.resolve("app").await, Answer::Failed("nobody to ask".into()));
@@ -155,7 +162,7 @@ impl FakeDns {
 
     fn resolver(&self, valid: Option<Duration>) -> Resolver {
         let dns = Dns::new(&[self.addr], b"search corp\nnameserver 10.0.0.2\n", false, Duration::from_millis(150));
-        Resolver { dns, valid }
+        asking(dns, valid)
     }
 }
 
@@ -163,6 +170,23 @@ impl Drop for FakeDns {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+const SRV: u16 = 33;
+const PTR: u16 = 12;
+
+fn encoded(name: &str) -> Vec<u8> {
+    let labels = name.split('.').filter(|label| !label.is_empty());
+    labels.flat_map(|label| [&[label.len() as u8], label.as_bytes()].concat()).chain([0]).collect()
+}
+
+fn srv(priority: u16, weight: u16, port: u16, target: &str) -> Vec<u8> {
+    [[priority, weight, port].map(u16::to_be_bytes).concat(), encoded(target)].concat()
+}
+
+fn failure(query: &[u8], end: usize, rcode: u8) -> Vec<u8> {
+    let head = [query[0], query[1], 0x81, 0x80 | rcode, 0, 1, 0, 0, 0, 0, 0, 0];
+    [&head[..], &query[12..end + 5]].concat()
 }
 
 fn reply(query: &[u8]) -> Option<Vec<u8>> {
@@ -174,7 +198,27 @@ fn reply(query: &[u8]) -> Option<Vec<u8>> {
         end += label.len() + 1;
     }
     let kind = u16::from_be_bytes([query[end + 1], query[end + 2]]);
-    let (rcode, addrs): (u8, &[u8]) = match (labels.join(".").as_str(), kind) {
+    let name = labels.join(".");
+    let other = match (name.as_str(), kind) {
+        ("_http._tcp.shop", SRV) => {
+            Some(&[srv(20, 1, 80, "near.corp"), srv(10, 3, 81, "app"), srv(10, 0, 0, "app")][..])
+        }
+        ("_http._tcp.off", SRV) => Some(&[srv(0, 0, 80, "")][..]),
+        ("_http._tcp.half", SRV) => Some(&[srv(0, 0, 80, "app"), srv(0, 0, 80, "broken")][..]),
+        ("7.0.0.10.in-addr.arpa", PTR) => Some(&[encoded("alb_app_1.alb_default")][..]),
+        ("8.0.0.10.in-addr.arpa", PTR) => return Some(failure(query, end, 2)),
+        _ => None,
+    };
+    if let Some(data) = other {
+        let head = [query[0], query[1], 0x81, 0x80, 0, 1, 0, data.len() as u8, 0, 0, 0, 0];
+        let mut reply = [&head[..], &query[12..end + 5]].concat();
+        for data in data {
+            reply.extend_from_slice(&[0xc0, 12, 0, kind as u8, 0, 1, 0, 0, 2, 0x58, 0, data.len() as u8]);
+            reply.extend_from_slice(data);
+        }
+        return Some(reply);
+    }
+    let (rcode, addrs): (u8, &[u8]) = match (name.as_str(), kind) {
         ("app", 1) => (0, &[2, 1]),
         ("app" | "six.corp", _) => (0, &[]),
         ("near.corp", 1) => (0, &[3]),
@@ -243,6 +287,46 @@ async fn the_same_name_is_asked_for_again() {
 async fn a_port_where_nobody_listens_is_a_failure() {
     let closed = UdpSocket::bind("127.0.0.1:0").await.expect("loopback").local_addr().expect("bound");
     let dns = Dns::new(&[closed], b"", false, Duration::from_millis(150));
-    let answer = Resolver { dns, valid: None }.resolve("app").await;
+    let answer = asking(dns, None).resolve("app").await;
     assert!(matches!(answer, Answer::Failed(_)), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_service_is_where_the_targets_of_its_records_are() {
+    let server = FakeDns::start().await;
+    let resolver = server.resolver(None);
+    let at = |priority, weight, last, port| Located { priority, weight, addr: SocketAddr::new(v4(last), port) };
+    let shop = Answer::Found { addrs: vec![at(10, 3, 1, 81), at(10, 3, 2, 81), at(20, 1, 3, 80)], valid: secs(5) };
+    assert_eq!(resolver.locate("_http._tcp.shop").await, shop, "port 0 is none to ask");
+    assert_eq!(resolver.locate("_http._tcp.gone").await, Answer::NoSuchName);
+    assert_eq!(resolver.locate("_http._tcp.off").await, Answer::NoSuchName, "a target of `.` (RFC 2782)");
+    let half = resolver.locate("_http._tcp.half").await;
+    assert!(matches!(half, Answer::Failed(_)), "half an answer would take the other half's peers away: {half:?}");
+}
+
+#[tokio::test]
+async fn an_address_is_called_as_its_replica() {
+    let server = FakeDns::start().await;
+    let resolver = server.resolver(None);
+    assert_eq!(resolver.replica(v4(7)).await, Reverse::Called("app_1".into()));
+    assert_eq!(resolver.replica(v4(9)).await, Reverse::Nameless);
+    assert_eq!(resolver.replica(v4(8)).await, Reverse::Failed);
+}
+
+#[tokio::test]
+async fn a_resolv_conf_that_changes_is_followed_and_one_that_is_being_written_is_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("resolv.conf");
+    let write = |text: &str| std::fs::write(&file, text).expect("a file");
+    let resolver = Resolver::reading(file.clone(), &[], None);
+    let cap = || match &*resolver.dns() {
+        Ok(dns) => Ok((dns.cap, dns.search.domains.len())),
+        Err(_) => Err(()),
+    };
+    write("nameserver 10.0.0.2\nsearch corp\n");
+    assert_eq!(cap(), Ok((secs(5), 1)));
+    write("");
+    assert_eq!(cap(), Ok((secs(5), 1)));
+    write("nameserver 127.0.0.11\n");
+    assert_eq!(cap(), Ok((secs(1), 0)), "Docker's own");
 }

@@ -1,32 +1,30 @@
 //! One try at one peer: a connection, the request, and the head of the answer.
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::pin::pin;
-use std::task::{Context, Poll};
+use std::task::Poll;
 
 use super::body::ClientEnd;
 use super::connection::Connection;
 use super::outcome::Trouble;
 use super::request::Exchange;
 use super::scratch::Scratch;
-use super::upload::{self, Side, Stopped, Upload};
+use super::side::Side;
+use super::upload::{self, Stopped, Upload};
 use super::{forwarded, headers};
 use crate::clock::Timestamp;
-use crate::config::model::{ClientLimits, PathMatch, ProxySettings};
+use crate::config::model::{ClientLimits, HttpVersion, PathMatch, ProxySettings};
 use crate::http1::{Limits, Progress, Version};
-use crate::net::{Buffer, Reuse, Stream};
+use crate::net::Reuse;
+use crate::proxy::dial::{self, Content};
 use crate::telemetry::Failure;
-use crate::topology::Group;
-
-/// How many bytes a client may send ahead of its answer before it must wait.
-const AHEAD: usize = 16 * 1024;
+use crate::topology::{Group, Peer};
 
 /// A connection to a peer in the hands of an attempt.
 #[derive(Debug)]
 pub struct PeerConn {
-    /// The socket.
-    pub stream: Stream,
+    /// The socket, or a stream of a shared one.
+    pub stream: Side,
     /// Its history.
     pub reuse: Reuse,
     /// It was idle in the pool and has not said a byte since: the peer may have closed it long ago.
@@ -60,38 +58,37 @@ pub struct Answered {
     pub at: Timestamp,
 }
 
-/// Whether the client has left. Takes what it sends ahead, up to a bound.
-pub fn client_left(cx: &mut Context<'_>, client: &mut Stream, ahead: &mut Buffer) -> bool {
-    while ahead.has_room(AHEAD) && client.poll_readable(cx).is_ready() {
-        match ahead.poll_fill(client, cx, AHEAD) {
-            Poll::Ready(Ok(1..)) => {}
-            Poll::Ready(Ok(0) | Err(_)) => return true,
-            Poll::Pending => return false,
-        }
-    }
-    false
-}
-
 impl Exchange<'_> {
-    /// Opens a connection to `address` within `proxy_connect_timeout`.
-    pub async fn connect(&mut self, address: SocketAddr, may_abandon: bool) -> Result<PeerConn, End> {
+    /// Opens a connection to `peer` within `proxy_connect_timeout`: with a PROXY header at its front and TLS behind that,
+    /// as its group wants it.
+    pub async fn connect(&mut self, group: &Group, peer: &Peer, may_abandon: bool) -> Result<PeerConn, End> {
         let proxy = self.rules().proxy;
+        let header = dial::header(group, self.story.address, &self.conn.client.local);
         let Exchange { conn, s, .. } = self;
         let began = conn.worker.now();
         conn.deadline.set(began, proxy.connect_timeout);
-        let mut connecting = pin!(Stream::connect(address));
+        let content = match proxy.http_version {
+            HttpVersion::Http2 => Content::Http2,
+            _ => Content::Http,
+        };
+        let mut connecting = pin!(dial::open(group, peer, header.as_deref(), content));
         poll_fn(|cx| {
             if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
-                let reuse = Reuse { opened: began, requests: 0, promised: None };
+                let reuse = Reuse {
+                    opened: began,
+                    requests: 0,
+                    promised: None,
+                    trust: group.config.tls.as_ref().map(|tls| tls.id()),
+                };
                 return Poll::Ready(match connected {
-                    Ok(stream) => Ok(PeerConn { stream, reuse, untested: false }),
-                    Err(error) => Err(End::Peer(Trouble::connect(&error))),
+                    Ok(stream) => Ok(PeerConn { stream: Side::Http1(stream), reuse, untested: false }),
+                    Err(trouble) => Err(End::Peer(trouble)),
                 });
             }
-            if may_abandon && conn.seat.slot.is_abandoned() {
-                return Poll::Ready(Err(End::Peer(abandoned())));
+            if may_abandon && conn.seat.slot.is_connect_vain() {
+                return Poll::Ready(Err(End::Peer(Trouble::abandoned())));
             }
-            if client_left(cx, &mut conn.stream, &mut s.client_in) {
+            if conn.stream.has_left(cx, &mut s.client_in) {
                 return Poll::Ready(Err(End::Left));
             }
             conn.deadline.poll(cx).map(|()| Err(End::Peer(Trouble::late(Failure::ConnectTimeout, proxy))))
@@ -100,7 +97,7 @@ impl Exchange<'_> {
     }
 
     /// Writes the head for a peer of `group` into `Scratch::to_peer`.
-    pub fn write_head(&mut self, group: &Group) {
+    pub fn write_head(&mut self, group: &Group, http2: bool) {
         let Exchange { conn, s, story, route, body, .. } = self;
         let mut out = std::mem::take(&mut s.to_peer);
         out.clear();
@@ -115,34 +112,33 @@ impl Exchange<'_> {
             target: &s.target,
             host,
             forwarded: forwarded::Facts {
-                sender: sender.to_canonical(),
+                sender: sender.map(|ip| ip.to_canonical()),
                 client: story.address.ip(),
                 host,
                 port: conn.client.local.port(),
+                scheme: conn.client.security.scheme(),
                 prefix,
             },
-            trusted: conn.worker.with(|topology| forwarded::is_trusted(sender, &topology.config().trusted_proxies)),
+            trusted: conn.worker.with(|topology| topology.config().trusted_proxies.trusts(conn.client.remote)),
             framing: upload::outgoing(body, s),
             set: &route.location.proxy.set_header,
             scope: &story.scope(conn, s, Some(route)),
             close: group.config.keepalive == 0,
+            http2,
         };
         headers::write_request(&mut out, &outbound);
         s.to_peer = out;
     }
 
     /// Sends the request and waits for the head of the answer, which is then in `Scratch::response`. What the client
-    /// may see before that (1xx) is passed on.
+    /// may see before that (1xx) is passed on. What the peer has said already is in `Scratch::peer_in`.
     pub async fn ask(&mut self, peer: &mut PeerConn, upload: &mut Upload, may_abandon: bool) -> Result<Answered, End> {
         let rules = self.rules();
         let repeatable = self.is_repeatable();
         let limits = Limits { head: rules.proxy.max_response_head, ..Limits::default() };
         let Exchange { conn, s, body, interim, .. } = self;
         let Connection { stream: client, deadline, seat, worker, .. } = &mut **conn;
-        s.response.clear();
-        s.peer_in.clear();
         let mut waits = Waits::Nobody;
-        let mut told = 0;
         let mut interims = 0;
         let mut send_error = None;
         let end = poll_fn(|cx| {
@@ -178,7 +174,7 @@ impl Exchange<'_> {
                                 return Poll::Ready(Err(End::Peer(malformed(&"too many interim answers"))));
                             }
                             // 100 was answered by weir itself, as soon as it wanted the body.
-                            if s.request.version() == Version::Http11 && s.response.status() != 100 {
+                            if s.request.version() >= Version::Http11 && s.response.status() != 100 {
                                 headers::write_interim(&mut s.to_client, &s.response);
                                 *interim = true;
                             }
@@ -188,7 +184,7 @@ impl Exchange<'_> {
                         }
                     }
                 }
-                match s.peer_in.poll_fill(&mut peer.stream, cx, limits.head.saturating_add(HEADROOM)) {
+                match peer.stream.poll_fill(&mut s.peer_in, cx, limits.head.saturating_add(HEADROOM)) {
                     Poll::Ready(Ok(1..)) => {
                         peer.untested = false;
                         progress = true;
@@ -203,8 +199,8 @@ impl Exchange<'_> {
                     }
                     Poll::Ready(Err(error)) => {
                         let trouble = match &send_error {
-                            Some(error) => Trouble::broken(Failure::Send, error),
-                            None => Trouble::broken(Failure::Closed, &error),
+                            Some(error) => peer.stream.trouble(Failure::Send, error),
+                            None => peer.stream.trouble(Failure::Closed, &error),
                         };
                         return Poll::Ready(Err(End::Peer(trouble)));
                     }
@@ -214,22 +210,18 @@ impl Exchange<'_> {
             // Only what no byte was answered to, and may go elsewhere.
             let elsewhere = !upload.wrote() || (repeatable && body.replayable());
             if may_abandon && elsewhere && s.peer_in.is_empty() && !*interim && seat.slot.is_abandoned() {
-                return Poll::Ready(Err(End::Peer(abandoned())));
+                return Poll::Ready(Err(End::Peer(Trouble::abandoned())));
             }
             // Interim answers go out as they come.
-            while told < s.to_client.len() {
-                match client.poll_write_vectored(cx, &[std::io::IoSlice::new(&s.to_client[told..])]) {
-                    Poll::Ready(Ok(n)) => told += n,
+            while !s.to_client.is_empty() {
+                match client.poll_write(cx, &[std::io::IoSlice::new(&s.to_client)]) {
+                    Poll::Ready(Ok(n)) => drop(s.to_client.drain(..n)),
                     Poll::Ready(Err(_)) => return Poll::Ready(Err(End::Left)),
                     Poll::Pending => break,
                 }
             }
-            if told == s.to_client.len() {
-                told = 0;
-                s.to_client.clear();
-            }
             let now_waits = Waits::of(upload);
-            if now_waits != Waits::ClientBody && client_left(cx, client, &mut s.client_in) {
+            if now_waits != Waits::ClientBody && client.has_left(cx, &mut s.client_in) {
                 let whole = now_waits == Waits::PeerAnswers;
                 return Poll::Ready(Err(if whole { End::Left } else { End::Client(ClientEnd::Gone) }));
             }
@@ -240,7 +232,6 @@ impl Exchange<'_> {
             deadline.poll(cx).map(|()| Err(waits.expired(rules)))
         })
         .await;
-        s.to_client.drain(..told);
         seat.slot.wait_for(None);
         end
     }
@@ -265,8 +256,8 @@ impl Waits {
     fn of(upload: &Upload) -> Waits {
         match (upload.is_done(), upload.waits_for()) {
             (true, _) => Waits::PeerAnswers,
-            (false, Side::Client) => Waits::ClientBody,
-            (false, Side::Peer) => Waits::PeerTakes,
+            (false, upload::Side::Client) => Waits::ClientBody,
+            (false, upload::Side::Peer) => Waits::PeerTakes,
         }
     }
 
@@ -290,10 +281,6 @@ impl Waits {
 /// Whether a switch of protocols was asked for, and says to which. (To which of those asked for is between the two.)
 fn is_agreed(s: &Scratch) -> bool {
     headers::upgrade(&s.request).is_some() && s.response.upgrade().is_some()
-}
-
-fn abandoned() -> Trouble {
-    Trouble::new(Failure::Abandoned, "found unreachable by its health check meanwhile")
 }
 
 fn malformed(why: &dyn std::fmt::Display) -> Trouble {

@@ -5,13 +5,18 @@ use std::time::Duration;
 use super::attempt::{Answered, End, PeerConn};
 use super::body::ClientEnd;
 use super::choice::{Unleased, nobody_reply};
+use super::grpc;
+use super::hedge::Asked;
 use super::outcome::{self, Trouble};
 use super::reply::Reply;
 use super::request::Exchange;
 use super::scratch::Scratch;
+use super::side::Side;
 use super::story;
 use super::upload::Upload;
+use crate::affinity::Tag;
 use crate::clock::Timestamp;
+use crate::config::model::HttpVersion;
 use crate::health::Outcome;
 use crate::http1::ResponseHead;
 use crate::net::Buffer;
@@ -22,11 +27,13 @@ use crate::topology::{Group, Lease, PeerTransition, Tried};
 /// How a request has gone on at its peers.
 pub enum Reached {
     /// An answer to pass on is in the scratch.
-    Answer(Delivered),
+    Answer(Box<Delivered>),
     /// Nobody gave one.
     Own(Reply),
     /// The client ended it.
     Client(ClientEnd),
+    /// A reload removed the group of its route before anybody was asked.
+    Moved,
 }
 
 /// An answer whose head has come, with the use of its peer.
@@ -43,39 +50,51 @@ pub struct Delivered {
     pub answered: Answered,
     /// Where it stands in `Scratch::attempts`.
     pub entry: usize,
+    /// What stands for the peer in cookies; `None`: nobody is bound to it.
+    pub tag: Option<Tag>,
 }
 
 /// An answer that could be passed on if no better one comes.
 struct Held {
-    delivered: Delivered,
+    delivered: Box<Delivered>,
     response: ResponseHead,
     peer_in: Buffer,
 }
 
 /// What a request remembers between its attempts.
 #[derive(Default)]
-struct Course {
-    tried: Tried,
+pub struct Course {
+    /// Whom it has asked.
+    pub tried: Tried,
     made: u32,
+    /// How many of them may have reached an application.
+    asked: u32,
     since: Option<Timestamp>,
     /// The last answer that was not good enough.
-    held: Option<Held>,
+    held: Option<Box<Held>>,
     /// How the last attempt without an answer failed.
-    failed: Option<Trouble>,
+    pub failed: Option<Trouble>,
     /// When the attempt under way was charged to the budget.
     charged: Option<Timestamp>,
+    /// Two peers were asked at once: that happens once.
+    pub hedged: bool,
 }
 
 impl Exchange<'_> {
     /// Asks one peer after the other.
     pub async fn attempts(&mut self) -> Reached {
-        let named = &self.rules().proxy.next_upstream;
+        let proxy = self.rules().proxy;
+        let named = &proxy.next_upstream;
         let repeatable = self.is_repeatable();
         let mut course = Course::default();
         loop {
-            let (group, lease) = match self.lease(&course.tried, repeatable).await {
+            let (group, mut lease) = match self.lease(&course.tried, repeatable).await {
                 Ok(leased) => leased,
                 Err(Unleased::Left) => return Reached::Client(ClientEnd::Gone),
+                Err(Unleased::Late) => return Reached::Own(grpc::DEADLINE),
+                Err(Unleased::Nobody(_)) if course.made == 0 && self.conn.worker.group(self.route.group).is_none() => {
+                    return Reached::Moved;
+                }
                 Err(Unleased::Nobody(nobody)) => {
                     if let (Some(at), Some(group)) = (course.charged, self.conn.worker.group(self.route.group)) {
                         group.state.budget.refund(at);
@@ -91,17 +110,29 @@ impl Exchange<'_> {
             course.made += 1;
             course.since.get_or_insert(lease.began());
             // Given up only for the sake of another try.
-            let may_abandon = named.error && course.made < group.attempts(self.rules().proxy.next_upstream_tries);
+            let tries = group.tries(proxy.next_upstream_tries);
+            let may_abandon = named.error && course.made < tries.in_all && course.asked + 1 < tries.asked;
             let mut connected = None;
-            match self.attempt(&group, &lease, may_abandon, &mut connected).await {
+            let hedge = if proxy.hedge_after.is_none() || course.hedged { None } else { self.hedge_delay(&group) };
+            let asked = match hedge {
+                None => self.attempt(&group, &lease, may_abandon, &mut connected).await,
+                Some(delay) => self.hedged(&mut course, &group, &mut lease, may_abandon, &mut connected, delay).await,
+            };
+            match asked {
                 Ok((peer, upload, answered)) => {
                     let status = self.s.response.status();
                     lease.peer().tally.response(status);
                     let entry = self.s.attempts.len();
                     self.s.attempts.push(story::attempt(&lease, connected, Answer::Status(status), answered.at));
-                    let outcome = outcome::of_status(status, named);
-                    let delivered = Delivered { peer, upload, lease: Some(lease), outcome, answered, entry };
-                    let cause = Cause::Status(status);
+                    // A call that failed before it gave anything says so in its head.
+                    let failed = if peer.stream.is_over() { grpc::status(&self.s.response) } else { None };
+                    let (cause, outcome) = match failed {
+                        Some(code) if named.grpc.contains(&code) => (Cause::Grpc(code), outcome::of_grpc(code)),
+                        _ => (Cause::Status(status), outcome::of_status(status, named)),
+                    };
+                    let tag = lease.tag();
+                    let lease = Some(lease);
+                    let delivered = Box::new(Delivered { peer, upload, lease, outcome, answered, entry, tag });
                     if !retry::names(named, cause) {
                         return Reached::Answer(delivered);
                     }
@@ -117,6 +148,12 @@ impl Exchange<'_> {
                     report(lease.client_left(now));
                     return Reached::Client(ClientEnd::Gone);
                 }
+                Err(_) if self.conn.deadline.is_over(self.conn.worker.now()) => {
+                    let now = self.conn.worker.now();
+                    self.s.attempts.push(story::attempt(&lease, connected, Answer::None, now));
+                    report(lease.client_left(now));
+                    return Reached::Own(grpc::DEADLINE);
+                }
                 Err((End::Client(end), _)) => {
                     let now = self.conn.worker.now();
                     self.s.attempts.push(story::attempt(&lease, connected, Answer::None, now));
@@ -125,17 +162,7 @@ impl Exchange<'_> {
                     return Reached::Client(end);
                 }
                 Err((End::Peer(trouble), sent)) => {
-                    let now = self.conn.worker.now();
-                    self.s.attempts.push(story::attempt(&lease, connected, Answer::Failed(trouble.failure), now));
-                    if matches!(trouble.failure, Failure::Connect | Failure::ConnectTimeout) {
-                        if let Some(at) = course.charged.take() {
-                            group.state.budget.refund(at);
-                        }
-                        if !trouble.local {
-                            self.conn.worker.connect_failed(lease.peer());
-                        }
-                    }
-                    report(lease.give_up(trouble.outcome(), &mut course.tried, now));
+                    let now = self.failed(&mut course, &group, lease, connected, &trouble);
                     if let Err(why) = self.decide(&mut course, trouble.cause(), sent, &group, now) {
                         self.story.why = Some(why);
                         return settle(self.s, course.held, trouble.reply());
@@ -146,6 +173,29 @@ impl Exchange<'_> {
         }
     }
 
+    /// An attempt failed at its peer, which hears of it. Returns when that was.
+    pub fn failed(
+        &mut self,
+        course: &mut Course,
+        group: &Group,
+        lease: Lease,
+        connected: Option<Duration>,
+        trouble: &Trouble,
+    ) -> Timestamp {
+        let now = self.conn.worker.now();
+        self.s.attempts.push(story::attempt(&lease, connected, Answer::Failed(trouble.failure), now));
+        if is_of_connecting(trouble) {
+            if let Some(at) = course.charged.take() {
+                group.state.budget.refund(at);
+            }
+            if !trouble.local {
+                self.conn.worker.connect_failed(lease.peer());
+            }
+        }
+        report(lease.give_up(trouble.outcome(), &mut course.tried, now));
+        now
+    }
+
     /// Whether the request may be sent twice.
     pub fn is_repeatable(&self) -> bool {
         self.s.request.method_kind().is_idempotent() || self.rules().proxy.next_upstream.non_idempotent
@@ -154,6 +204,7 @@ impl Exchange<'_> {
     /// Asks the retry policy and then the group's budget.
     fn decide(&self, course: &mut Course, cause: Cause, sent: bool, group: &Group, now: Timestamp) -> Result<(), Why> {
         let proxy = self.rules().proxy;
+        course.asked += u32::from(retry::is_asked(cause, sent));
         let seen = Attempted {
             cause,
             sent,
@@ -161,9 +212,10 @@ impl Exchange<'_> {
             idempotent: self.s.request.method_kind().is_idempotent(),
             replayable: self.body.replayable(),
             attempts: course.made,
+            asked: course.asked,
             elapsed: course.since.map_or(Duration::ZERO, |since| now.since(since)),
         };
-        let tries = group.attempts(proxy.next_upstream_tries);
+        let tries = group.tries(proxy.next_upstream_tries);
         course.charged = None;
         match retry::after(&seen, &proxy.next_upstream, tries, proxy.next_upstream_timeout) {
             Next::TryAnother { charged: true } if !group.try_retry(now) => Err(Why::OutOfBudget),
@@ -177,44 +229,57 @@ impl Exchange<'_> {
 
     /// Leases in hand, asks the peer: over an idle connection if there is one, else a new one. With an error comes
     /// whether a byte of the request may have reached the peer.
-    async fn attempt(
+    pub async fn attempt(
         &mut self,
         group: &Group,
         lease: &Lease,
         may_abandon: bool,
         connected: &mut Option<Duration>,
-    ) -> Result<(PeerConn, Upload, Answered), (End, bool)> {
+    ) -> Asked {
         let peer = lease.peer();
         let repeatable = self.is_repeatable();
         let mut sent = false;
         let mut fresh = group.config.keepalive == 0;
+        let mut refusals = 0;
+        let trust = group.config.tls.as_ref().map(|connector| connector.id());
         loop {
             self.conn.seat.slot.wait_for(Some(peer.id));
-            let pooled = if fresh {
-                None
+            let http2 = self.rules().proxy.http_version == HttpVersion::Http2;
+            let mut peer_conn;
+            if let Some(idle) = self.take_idle(lease, fresh || http2, trust, !repeatable) {
+                *connected = Some(Duration::ZERO);
+                peer_conn = idle;
             } else {
-                self.conn.worker.pools.borrow_mut().take(peer.id, !repeatable, lease.began())
-            };
-            let mut peer_conn = match pooled {
-                Some((stream, reuse)) => {
-                    *connected = Some(Duration::ZERO);
-                    PeerConn { stream, reuse, untested: true }
+                // Boxed, so that a request over an idle connection, as most are, is a small future.
+                peer_conn = if http2 {
+                    Box::pin(self.join(group, lease, may_abandon)).await
+                } else {
+                    Box::pin(self.connect(group, peer, may_abandon)).await
                 }
-                None => {
-                    let opened = self.connect(peer.addr, may_abandon).await.map_err(|end| (end, sent))?;
-                    *connected = Some(self.conn.worker.now().since(lease.began()));
-                    opened
-                }
-            };
-            self.write_head(group);
-            let mut upload = Upload::new(self.s, &self.body);
+                .map_err(|end| (end, sent))?;
+                *connected = Some(self.conn.worker.now().since(lease.began()));
+            }
+            self.write_head(group, http2);
+            let mut upload = Upload::new(self.s, &self.body, &mut peer_conn.stream);
             peer_conn.reuse.requests += 1;
+            self.s.response.clear();
+            self.s.peer_in.clear();
             let end = match self.ask(&mut peer_conn, &mut upload, may_abandon).await {
                 Ok(answered) => return Ok((peer_conn, upload, answered)),
                 Err(end) => end,
             };
-            sent |= upload.wrote();
+            if let (End::Peer(trouble), Side::Http2(stream)) = (&end, &peer_conn.stream)
+                && matches!(trouble.failure, Failure::ReadTimeout | Failure::SendTimeout)
+            {
+                // Whether the peer is slow or its connection dead is not known.
+                stream.retire();
+            }
+            let refused = matches!(&end, End::Peer(trouble) if trouble.failure == Failure::Refused);
+            sent |= upload.wrote() && !refused;
             match end {
+                // Most likely it ends this connection, and takes the next.
+                End::Peer(_) if refused && refusals < MOST_REFUSALS && self.body.replayable() => refusals += 1,
+                End::Peer(trouble) if refused => return Err((End::Peer(trouble), upload.wrote())),
                 // The peer closed an idle connection while the request was on its way: nobody's fault, and a new
                 // connection tells. Only what may be sent twice is.
                 End::Peer(trouble) if peer_conn.untested && trouble.is_a_close() => {
@@ -227,21 +292,42 @@ impl Exchange<'_> {
             }
         }
     }
+
+    /// An idle connection to the leased peer. `certain`: one that is known to be alive.
+    fn take_idle(&self, lease: &Lease, fresh: bool, trust: Option<u64>, certain: bool) -> Option<PeerConn> {
+        if fresh {
+            return None;
+        }
+        let (stream, reuse) =
+            self.conn.worker.pools.borrow_mut().take(lease.peer().id, trust, certain, lease.began())?;
+        Some(PeerConn { stream: Side::Http1(stream), reuse, untested: true })
+    }
 }
 
+/// Whether there was no connection, so that nothing was asked.
+pub fn is_of_connecting(trouble: &Trouble) -> bool {
+    matches!(trouble.failure, Failure::Connect | Failure::ConnectTimeout | Failure::Tls)
+}
+
+/// Times that a peer may refuse a request, within one attempt: connections end when they have served enough.
+const MOST_REFUSALS: u32 = 1;
+
 /// Puts an answer aside while somebody else is asked: if nobody gives another, it is the last true one.
-fn hold(s: &mut Scratch, mut delivered: Delivered, tried: &mut Tried, now: Timestamp) -> Held {
+fn hold(s: &mut Scratch, mut delivered: Box<Delivered>, tried: &mut Tried, now: Timestamp) -> Box<Held> {
     let outcome = std::mem::replace(&mut delivered.outcome, Outcome::Neutral);
+    if outcome != Outcome::Success {
+        delivered.tag = None;
+    }
     if let Some(lease) = delivered.lease.take() {
         report(lease.give_up(outcome, tried, now));
     }
     // What it had not taken of the request goes to somebody else now.
     delivered.upload.give_up();
-    Held { delivered, response: std::mem::take(&mut s.response), peer_in: std::mem::take(&mut s.peer_in) }
+    Box::new(Held { delivered, response: std::mem::take(&mut s.response), peer_in: std::mem::take(&mut s.peer_in) })
 }
 
 /// Nobody is left to ask: the answer that was put aside, or one of weir's own.
-fn settle(s: &mut Scratch, held: Option<Held>, own: Reply) -> Reached {
+fn settle(s: &mut Scratch, held: Option<Box<Held>>, own: Reply) -> Reached {
     match held {
         None => Reached::Own(own),
         Some(held) => {
@@ -255,6 +341,6 @@ fn settle(s: &mut Scratch, held: Option<Held>, own: Reply) -> Reached {
 /// Logs what a request's end has changed.
 pub fn report(transition: Option<PeerTransition>) {
     if let Some(PeerTransition { peer, transition }) = transition {
-        telemetry::transition::log(&peer.group.name, &peer.text, &transition);
+        telemetry::transition::log(&peer.group.name, &peer.described(), &transition);
     }
 }

@@ -21,6 +21,8 @@ pub struct Body {
     pub received: u64,
     /// `client_max_body_size`; 0: any.
     pub limit: u64,
+    /// Bytes that are gathered while they are sent, not before: what a call of gRPC says next may depend on an answer.
+    pub live: usize,
 }
 
 /// Why a client's part of the exchange ended early.
@@ -39,7 +41,7 @@ pub enum ClientEnd {
 impl Body {
     /// The body of a request with this framing.
     pub fn new(framing: Framing, limit: u64) -> Body {
-        Body { framing, complete: framing == Framing::None, streamed: false, received: 0, limit }
+        Body { framing, complete: framing == Framing::None, streamed: false, received: 0, limit, live: 0 }
     }
 
     /// Whether the whole of it can be sent again.
@@ -63,7 +65,7 @@ impl Body {
 }
 
 /// Gathers the body until it is complete or fills `client_body_buffer_size`, so that a slow client does not occupy a
-/// peer.
+/// peer. Of a live one what has come is enough.
 pub async fn gather(
     conn: &mut Connection,
     s: &mut Scratch,
@@ -98,9 +100,11 @@ pub async fn gather(
                 }
                 Event::NeedMore => {
                     s.client_in.consume(decoded.consumed);
-                    match s.client_in.poll_fill(&mut conn.stream, cx, limits.body_buffer_size) {
+                    match conn.stream.poll_fill(&mut s.client_in, cx, limits.body_buffer_size) {
                         Poll::Ready(Ok(1..)) => conn.deadline.set(conn.worker.now(), limits.body_timeout),
+                        Poll::Ready(Ok(0)) if conn.stream.eof(&mut s.body_in).is_ok() => {}
                         Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Err(ClientEnd::Gone)),
+                        Poll::Pending if body.live > 0 => return Poll::Ready(Ok(())),
                         Poll::Pending => return conn.deadline.poll(cx).map(|()| Err(ClientEnd::TimedOut)),
                     }
                 }

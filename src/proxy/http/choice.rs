@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::attempt::client_left;
+use super::affinity;
 use super::reply::Reply;
 use super::request::Exchange;
 use super::variables::Scope;
@@ -17,6 +17,8 @@ use crate::topology::{self, Ask, Group, Lease, Nobody, Refused, Tried, acquire};
 pub enum Unleased {
     /// The client left while it waited.
     Left,
+    /// The call's deadline passed while it waited.
+    Late,
     /// There is nobody.
     Nobody(Nobody),
 }
@@ -30,14 +32,17 @@ impl Exchange<'_> {
         };
         let mut key = std::mem::take(&mut self.s.key);
         key.clear();
-        key_of(&group, &self.story.scope(self.conn, self.s, Some(self.route)), &mut key);
-        let ask = Ask { key: &key, repeatable, tried };
+        let scope = self.story.scope(self.conn, self.s, Some(self.route));
+        key_of(&group, &scope, &mut key);
+        self.hint = affinity::hint(&group, &scope, now);
+        let ask = Ask { key: &key, repeatable, tried, bound: self.hint.tag };
         let leased = match group.try_lease(&ask, now) {
             Ok(lease) => Ok((group, lease)),
-            Err(Refused::Nobody(nobody)) => Err(Unleased::Nobody(nobody)),
-            Err(Refused::Wait(_)) => {
+            Err(Refused::Nobody(nobody)) if self.is_present(&group) => Err(Unleased::Nobody(nobody)),
+            Err(_) => {
                 drop(group);
-                let leased = self.wait(&ask).await;
+                // Boxed: few have to wait.
+                let leased = Box::pin(self.wait(&ask)).await;
                 let waited = self.conn.worker.now().since(now);
                 *self.story.queue_time.get_or_insert_default() += waited;
                 leased
@@ -47,15 +52,21 @@ impl Exchange<'_> {
         leased
     }
 
+    /// Whether a reload has not replaced the group in this moment: those who are gone by it would be nobody's fault.
+    fn is_present(&self, group: &Arc<Group>) -> bool {
+        self.conn.worker.group(self.route.group).is_some_and(|present| Arc::ptr_eq(&present, group))
+    }
+
     async fn wait(&mut self, ask: &Ask<'_>) -> Result<(Arc<Group>, Lease), Unleased> {
         let worker = self.conn.worker.clone();
         let present = || worker.group(self.route.group);
         let mut waiting = pin!(acquire(present, ask, &worker.clock));
-        let (client, ahead) = (&mut self.conn.stream, &mut self.s.client_in);
+        let (client, ahead, deadline) = (&mut self.conn.stream, &mut self.s.client_in, &mut self.conn.deadline);
+        deadline.clear();
         let won = poll_fn(|cx| match waiting.as_mut().poll(cx) {
             Poll::Ready(won) => Poll::Ready(won.map_err(Unleased::Nobody)),
-            Poll::Pending if client_left(cx, client, ahead) => Poll::Ready(Err(Unleased::Left)),
-            Poll::Pending => Poll::Pending,
+            Poll::Pending if client.has_left(cx, ahead) => Poll::Ready(Err(Unleased::Left)),
+            Poll::Pending => deadline.poll(cx).map(|()| Err(Unleased::Late)),
         })
         .await?;
         let group = present().ok_or_else(|| Unleased::Nobody(Nobody::no_group()))?;
@@ -65,7 +76,11 @@ impl Exchange<'_> {
 
 fn key_of(group: &Group, scope: &Scope<'_>, key: &mut Vec<u8>) {
     match (&group.config.method, &group.config.key) {
-        (balancer::Method::IpHash, _) => key.extend_from_slice(&ip_hash_key(scope.address.ip())),
+        (balancer::Method::IpHash, _) => match scope.address.ip() {
+            Some(ip) => key.extend_from_slice(&ip_hash_key(ip)),
+            // All of them are one client, as in nginx.
+            None => key.extend_from_slice(&[0; 3]),
+        },
         (_, Some(template)) => scope.append(template, key),
         (_, None) => {}
     }

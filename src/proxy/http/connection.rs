@@ -1,55 +1,83 @@
 //! One client's connection: idle, a head, its request, and again.
 
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::request;
+use super::proxied::Proxied;
 use super::scratch::Scratch;
+use super::secure::Security;
+use super::side::Side;
+use super::{http2, request};
 use crate::clock::Timestamp;
 use crate::config::model::ClientLimits;
+use crate::endpoint::{ClientAddr, Endpoint};
 use crate::http1::{self, Progress, Reject, RequestHead};
 use crate::net::{Buffer, Deadline, Stream};
-use crate::proxy::worker::{Seat, Worker};
-use crate::topology::VirtualHosts;
+use crate::proxy::worker::{ONE_MORE, Seat, Worker};
+use crate::tls::HTTP2;
+use crate::topology::{ListenerSpec, Topology, VirtualHosts};
 
 /// How long a client whose connection ends may pause in its sending before the connection is closed under it (nginx:
 /// `lingering_timeout`).
 const LINGER: Duration = Duration::from_secs(5);
 /// How long it may go on sending in all (nginx: `lingering_time`).
 const LINGER_IN_ALL: Duration = Duration::from_secs(30);
-/// How long a client may take for what it has begun, or was about to begin, when weir stops.
-const LAST_CALL: Duration = Duration::from_secs(1);
 /// Empty lines before a head, in bytes: they are not counted as its part.
 const EMPTY_LINES: usize = 16;
 
 /// What is known of a client for the life of its connection.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Client {
-    /// The other end of the socket.
-    pub remote: SocketAddr,
-    /// This end of the socket.
-    pub local: SocketAddr,
+    /// The other end: of the socket, or of the client's connection to the proxy whose PROXY header says so.
+    pub remote: ClientAddr,
+    /// This end, likewise.
+    pub local: Endpoint,
     /// The address that was listened on, as in the topology.
-    pub listener: SocketAddr,
+    pub listener: Endpoint,
     /// `$connection`.
     pub serial: u64,
-    /// Who answered on the listener when the connection came. They go on if a reload removes the listener.
+    /// Who answered on the listener when it was last looked for. They go on if a reload removes the listener.
     pub hosts: Option<Arc<VirtualHosts>>,
+    /// It may begin with the preface of HTTP/2.
+    pub h2c: bool,
+    /// What its PROXY header said.
+    pub proxied: Option<Box<Proxied>>,
+    /// Whether it speaks TLS, and what that has brought out.
+    pub security: Security,
 }
 
-/// A client's connection and what serves it.
+impl Client {
+    /// The listener in the present snapshot; `None`: a reload has removed it.
+    #[inline]
+    pub fn spec<'a>(&self, topology: &'a Topology) -> Option<&'a ListenerSpec> {
+        topology.listener_again(&self.listener, self.hosts.as_ref())
+    }
+
+    /// Remembers who answers on the listener now, after a reload.
+    fn look_again(&mut self, worker: &Worker) {
+        let hosts = worker.with(|topology| {
+            let hosts = &self.spec(topology)?.hosts;
+            let known = self.hosts.as_ref().is_some_and(|known| Arc::ptr_eq(known, hosts));
+            if known { None } else { Some(Arc::clone(hosts)) }
+        });
+        if hosts.is_some() {
+            self.hosts = hosts;
+        }
+    }
+}
+
+/// A client's connection and what serves it; one of HTTP/2 has one of these for each of its streams.
 pub struct Connection {
     /// The worker it lives on.
     pub worker: Rc<Worker>,
     /// Its place there.
     pub seat: Seat,
-    /// The socket.
-    pub stream: Stream,
+    /// The socket, or a stream of HTTP/2.
+    pub stream: Side,
     /// The one timer for all its waits.
     pub deadline: Deadline,
     /// Whom it serves.
@@ -58,6 +86,8 @@ pub struct Connection {
     pub requests: u64,
     /// How long it may be idle: as the server of its last request says.
     pub keepalive_timeout: Duration,
+    /// Its PROXY header has not been read yet.
+    pub expects_header: bool,
 }
 
 /// What becomes of a connection after a request.
@@ -74,35 +104,64 @@ pub enum After {
 }
 
 /// Serves a client until either side has had enough.
-pub fn serve(seat: Seat, stream: Stream, remote: SocketAddr, listener: SocketAddr) -> impl Future<Output = ()> {
+pub fn serve(seat: Seat, stream: Stream, remote: ClientAddr, listener: ListenerSpec) -> impl Future<Output = ()> {
     let (worker, slot) = (Rc::clone(&seat.worker), Rc::clone(&seat.slot));
+    let ListenerSpec { address: listener, proxy_protocol: expects_header, hosts, h2c } = listener;
     let client = Client {
         remote,
-        local: stream.local_addr().unwrap_or(listener),
-        listener,
+        local: stream.local_addr().map_or_else(|| listener.clone(), Endpoint::Ip),
         serial: worker.next_serial(),
-        hosts: worker.with(|topology| topology.listener(listener).map(|spec| Arc::clone(&spec.hosts))),
+        hosts: Some(hosts),
+        listener,
+        h2c,
+        proxied: None,
+        security: Security::Plain,
     };
     let deadline = Deadline::new(worker.clock);
-    let keepalive_timeout = worker.client_limits(listener).keepalive_timeout;
-    let mut connection = Connection { worker, seat, stream, deadline, client, requests: 0, keepalive_timeout };
+    let keepalive_timeout = worker.client_limits(&client).keepalive_timeout;
+    let stream = Side::Http1(stream);
+    let mut connection =
+        Connection { worker, seat, stream, deadline, client, requests: 0, keepalive_timeout, expects_header };
     // One block around one value, used in place: an `async fn` keeps what it is given twice, and most connections are
     // idle most of the time.
     async move {
-        let worker = Rc::clone(&connection.worker);
-        let mut life = pin!(connection.run());
-        poll_fn(|cx| {
-            worker.begin_turn(&slot, cx.waker());
-            life.as_mut().poll(cx)
-        })
-        .await;
+        let begun = {
+            let worker = Rc::clone(&connection.worker);
+            let mut life = pin!(connection.run());
+            poll_fn(|cx| {
+                worker.begin_turn(&slot, cx.waker());
+                life.as_mut().poll(cx)
+            })
+            .await
+        };
+        if let Some(begun) = begun {
+            // Boxed, so that a connection of HTTP/1.1 is a small task.
+            Box::pin(http2::server::serve(connection, begun)).await;
+        }
     }
 }
 
 impl Connection {
-    async fn run(&mut self) {
+    /// Serves requests of HTTP/1.1, one after the other. A client that speaks HTTP/2 is left to somebody else, with the
+    /// bytes that were read of it.
+    async fn run(&mut self) -> Option<Vec<u8>> {
+        // Boxed, so that an idle connection's task is small.
+        if self.expects_header && !Box::pin(self.proxy_header()).await {
+            return None;
+        }
+        if self.client.hosts.as_ref().is_some_and(|hosts| hosts.is_tls()) && !Box::pin(self.secure()).await {
+            return None;
+        }
+        if self.stream.alpn() == Some(HTTP2) {
+            return Some(Vec::new());
+        }
         while self.readable().await {
             let mut scratch = self.worker.spare.borrow_mut().take();
+            if self.requests == 0 && self.client.h2c && Box::pin(self.has_preface(&mut scratch.client_in)).await {
+                let begun = scratch.client_in.data().to_vec();
+                self.worker.spare.borrow_mut().put(scratch);
+                return Some(begun);
+            }
             // Boxed, so that an idle connection's task is small.
             let after = Box::pin(self.busy(&mut scratch)).await;
             match after {
@@ -116,9 +175,33 @@ impl Connection {
             }
             self.worker.spare.borrow_mut().put(scratch);
             if after != After::KeepAlive {
-                return;
+                return None;
             }
         }
+        None
+    }
+
+    /// Whether the client begins with the preface of HTTP/2, within `client_header_timeout`.
+    async fn has_preface(&mut self, read: &mut Buffer) -> bool {
+        self.deadline.set(self.worker.now(), self.default_limits().header_timeout);
+        let Connection { stream, deadline, .. } = self;
+        poll_fn(|cx| {
+            loop {
+                let begun = read.len().min(http2::PREFACE.len());
+                if read.data()[..begun] != http2::PREFACE[..begun] {
+                    return Poll::Ready(false);
+                }
+                if begun == http2::PREFACE.len() {
+                    return Poll::Ready(true);
+                }
+                match stream.poll_fill(read, cx, Buffer::STREAMING) {
+                    Poll::Ready(Ok(1..)) => {}
+                    Poll::Ready(_) => return Poll::Ready(false),
+                    Poll::Pending => return deadline.poll(cx).map(|()| false),
+                }
+            }
+        })
+        .await
     }
 
     /// Waits for the first byte of a request. False: nobody will send one.
@@ -133,10 +216,15 @@ impl Connection {
                 return Poll::Ready(true);
             }
             if self.is_ending() {
-                if !first {
+                if !first && self.worker.is_stopping() {
                     return Poll::Ready(false);
                 }
-                self.deadline.tighten(now, LAST_CALL);
+                // Of a removed listener: since it was noticed, which the first turn after it does.
+                let (from, limit) = match self.worker.is_draining() {
+                    true => self.worker.last_call(now),
+                    false => (self.worker.now(), ONE_MORE),
+                };
+                self.deadline.tighten(from, limit);
             }
             self.deadline.poll(cx).map(|()| false)
         })
@@ -165,7 +253,9 @@ impl Connection {
 
     /// Reads one whole head.
     async fn head(&mut self, scratch: &mut Scratch) -> Head {
+        self.client.look_again(&self.worker);
         let limits = self.default_limits();
+        let header_timeout = limits.header_timeout;
         let wire =
             http1::Limits { head: limits.max_head_size, target: limits.max_target_size, ..http1::Limits::default() };
         let mut began = None;
@@ -176,7 +266,7 @@ impl Connection {
                 if !scratch.client_in.is_empty() {
                     let began = *began.get_or_insert_with(|| {
                         let now = worker.now();
-                        deadline.set(now, limits.header_timeout);
+                        deadline.set(now, header_timeout);
                         now
                     });
                     match scratch.request.parse(scratch.client_in.data(), &wire) {
@@ -188,7 +278,7 @@ impl Connection {
                         Err(reject) => return Poll::Ready(Head::Bad { reject, began }),
                     }
                 }
-                match scratch.client_in.poll_fill(stream, cx, wire.head.saturating_add(EMPTY_LINES)) {
+                match stream.poll_fill(&mut scratch.client_in, cx, wire.head.saturating_add(EMPTY_LINES)) {
                     Poll::Ready(Ok(1..)) => {}
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Head::Gone),
                     Poll::Pending => match began {
@@ -196,7 +286,8 @@ impl Connection {
                         None => return Poll::Ready(Head::Nothing),
                         Some(began) => {
                             if worker.is_draining() {
-                                deadline.tighten(worker.now(), LAST_CALL);
+                                let (from, limit) = worker.last_call(worker.now());
+                                deadline.tighten(from, limit);
                             }
                             return deadline.poll(cx).map(|()| Head::TimedOut { began });
                         }
@@ -215,13 +306,13 @@ impl Connection {
     }
 
     /// Whether the connection should end at the next opportunity: weir stops, or no longer listens where it came from.
-    fn is_ending(&self) -> bool {
-        self.worker.is_draining() || self.worker.with(|topology| topology.listener(self.client.listener).is_none())
+    pub(super) fn is_ending(&self) -> bool {
+        self.worker.is_draining() || self.worker.with(|topology| self.client.spec(topology).is_none())
     }
 
     /// Limits before a head tells which server is meant: those of the listener's default server.
-    fn default_limits(&self) -> Arc<ClientLimits> {
-        self.worker.client_limits(self.client.listener)
+    pub(super) fn default_limits(&self) -> Arc<ClientLimits> {
+        self.worker.client_limits(&self.client)
     }
 
     /// Ends our side and reads what the client is still sending, so that a reset does not destroy the answer.
@@ -233,19 +324,21 @@ impl Connection {
         poll_fn(|cx| {
             loop {
                 buffer.clear();
-                match buffer.poll_fill(stream, cx, Buffer::STREAMING) {
+                match stream.poll_fill(buffer, cx, Buffer::STREAMING) {
                     Poll::Ready(Ok(1..)) => {}
                     Poll::Ready(_) => return Poll::Ready(()),
                     Poll::Pending => {
                         if worker.is_draining() {
-                            deadline.tighten(began, LAST_CALL);
+                            let (from, limit) = worker.last_call(began);
+                            deadline.tighten(from, limit);
                         }
                         return deadline.poll(cx);
                     }
                 }
                 // Asked here as well: of a client that never pauses the timer would not be heard.
                 let now = worker.now();
-                if now.since(began) >= LINGER_IN_ALL || (worker.is_draining() && now.since(began) >= LAST_CALL) {
+                let (from, limit) = worker.last_call(began);
+                if now.since(began) >= LINGER_IN_ALL || (worker.is_draining() && now.since(from) >= limit) {
                     return Poll::Ready(());
                 }
                 deadline.set(now, LINGER.min(LINGER_IN_ALL - now.since(began)));
@@ -282,6 +375,6 @@ mod tests {
     fn an_idle_connection_is_a_small_task() {
         let task = size_of_future(|(seat, stream, remote, listener)| serve(seat, stream, remote, listener));
         println!("{task} of {}", size_of::<Connection>());
-        assert!(task <= 448, "{task} bytes");
+        assert!(task <= 480, "{task} bytes");
     }
 }

@@ -1,39 +1,56 @@
 //! How does a peer's answer reach the client, and what is left of both connections then?
 
-use std::time::Duration;
-
-use super::attempt::PeerConn;
+use super::affinity::SetCookie;
 use super::attempts::{Delivered, report};
 use super::connection::{After, Connection};
+use super::grpc;
 use super::headers::{self, Delivery};
 use super::outcome::Trouble;
 use super::relay::{Cut, Relay};
+use super::reply::Reply;
 use super::request::Exchange;
+use super::side::Side;
 use crate::clock::Timestamp;
 use crate::health::Outcome;
-use crate::http1::Framing;
-use crate::net;
+use crate::http1::{Framing, Version};
+use crate::net::{self, Reuse, Stream};
 use crate::telemetry::{Answer, Why};
 use crate::topology::Lease;
 
 impl Exchange<'_> {
     /// Passes on the answer whose head is in the scratch.
-    pub async fn deliver(&mut self, mut d: Delivered) -> After {
+    pub async fn deliver(&mut self, mut d: Box<Delivered>) -> After {
         if self.s.response.status() == 101 {
-            return self.tunnel(d).await;
+            return Box::pin(self.tunnel(d)).await;
+        }
+        if matches!(self.s.response.status(), 200..300) && headers::is_extended_connect(&self.s.request) {
+            if let Some(lease) = d.lease.take() {
+                report(lease.finish(d.outcome, self.conn.worker.now()));
+            }
+            return self.answer(Reply::new(502, "the upstream server did not switch protocols"), false).await;
         }
         let rules = self.rules();
-        let framing = self.s.response.framing(self.s.request.method_kind());
-        self.s.body_out.begin(framing);
+        let framing = match self.s.response.framing(self.s.request.method_kind()) {
+            framing if !d.peer.stream.is_http2() => framing,
+            // Known to be empty; for HTTP/2 that is said with the head.
+            Framing::UntilClose if d.peer.stream.is_over() => match self.s.request.version() {
+                Version::Http2 => Framing::None,
+                _ => Framing::Length(0),
+            },
+            framing => framing,
+        };
+        self.s.body_out.begin(d.peer.stream.coding(framing));
         let delivery = headers::delivery(framing, self.s.request.version());
         let keep = self.body.complete
             && delivery != Delivery::UntilClose
             && self.conn.may_keep(&self.s.request, Some(rules.client));
-        let head = self.write_answer(delivery, keep);
+        let bond = self.bind(&d);
+        let head = self.write_answer(delivery, keep, bond.cookie.as_ref());
         self.story.status = self.s.response.status();
         if let (Some(lease), Outcome::Success) = (&mut d.lease, &d.outcome) {
             report(lease.head_received(d.answered.at));
         }
+        self.conn.stream.announce(delivery == Delivery::Empty);
         let mut relay = Relay::new(delivery);
         let streamed = relay.stream(self.conn, self.s, &mut d.peer, &mut d.upload, &mut self.body, rules).await;
         let now = self.conn.worker.now();
@@ -42,10 +59,13 @@ impl Exchange<'_> {
         }
         let after = match streamed {
             Ok(()) => {
+                self.learn(bond);
                 let reusable = d.upload.is_whole() && self.s.body_out.is_done() && relay.took_all(self.s);
                 if let Some(lease) = d.lease.take() {
-                    if reusable && framing != Framing::UntilClose && self.s.response.keep_alive() {
-                        put_back(self.conn, &lease, d.peer, self.s.response.keep_alive_timeout(), now);
+                    let kept = reusable && framing != Framing::UntilClose && self.s.response.keep_alive();
+                    if let (true, Side::Http1(stream)) = (kept, d.peer.stream) {
+                        let promised = self.s.response.keep_alive_timeout().or(d.peer.reuse.promised);
+                        put_back(self.conn, &lease, stream, Reuse { promised, ..d.peer.reuse }, now);
                     }
                     report(lease.finish(d.outcome, now));
                 }
@@ -56,7 +76,21 @@ impl Exchange<'_> {
                     Err(_) => After::Reset,
                 }
             }
+            // The call's own deadline blames nobody.
+            Err(_) if self.conn.deadline.is_over(now) => {
+                if let Some(lease) = d.lease.take() {
+                    report(lease.client_left(now));
+                }
+                if self.is_unseen(&relay) {
+                    self.s.to_client.clear();
+                    return self.answer(grpc::DEADLINE, false).await;
+                }
+                self.s.body_out.finish(grpc::DEADLINE_TRAILERS);
+                self.conn.stream.finish(self.s.body_out.trailers());
+                After::Close
+            }
             Err(Cut::Client(end)) => {
+                self.learn(bond);
                 if let Some(lease) = d.lease.take() {
                     match d.outcome {
                         Outcome::Success => report(lease.client_left(now)),
@@ -106,7 +140,8 @@ impl Exchange<'_> {
     }
 
     /// Writes the head for the client. Returns how long it is.
-    pub fn write_answer(&mut self, delivery: Delivery, keep_alive: bool) -> u64 {
+    pub fn write_answer(&mut self, delivery: Delivery, keep_alive: bool, cookie: Option<&SetCookie>) -> u64 {
+        self.story.answered = true;
         let mut out = std::mem::take(&mut self.s.to_client);
         headers::write_response(
             &mut out,
@@ -116,7 +151,9 @@ impl Exchange<'_> {
                 client: self.s.request.version(),
                 keep_alive,
                 hide: &self.route.location.proxy.hide_header,
+                hsts: self.story.hsts.as_deref(),
                 add: &self.route.location.add_header,
+                cookie,
                 scope: &self.story.scope(self.conn, self.s, Some(self.route)),
             },
         );
@@ -125,15 +162,20 @@ impl Exchange<'_> {
     }
 }
 
-fn put_back(conn: &Connection, lease: &Lease, mut peer: PeerConn, promised: Option<Duration>, now: Timestamp) {
-    let limits = conn.worker.group(lease.group().id).map(|group| net::Limits {
-        idle: group.config.keepalive,
-        idle_time: group.config.keepalive_timeout,
-        requests: group.config.keepalive_requests,
-        age: group.config.keepalive_time,
+fn put_back(conn: &Connection, lease: &Lease, stream: Stream, reuse: Reuse, now: Timestamp) {
+    // Nobody would ask for it any more.
+    if lease.peer().is_gone() {
+        return;
+    }
+    let limits = conn.worker.with(|topology| {
+        topology.group(lease.group().id).map(|group| net::Limits {
+            idle: group.config.keepalive,
+            idle_time: group.config.keepalive_timeout,
+            requests: group.config.keepalive_requests,
+            age: group.config.keepalive_time,
+        })
     });
     if let Some(limits) = limits {
-        peer.reuse.promised = promised.or(peer.reuse.promised);
-        conn.worker.pools.borrow_mut().put(lease.peer().id, peer.stream, peer.reuse, &limits, now);
+        conn.worker.pools.borrow_mut().put(lease.peer().id, stream, reuse, &limits, now);
     }
 }

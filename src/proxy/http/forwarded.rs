@@ -1,60 +1,24 @@
-//! Who is the client, and what is the application told about it? (X-Forwarded-*, RFC 7239 `Forwarded`.)
+//! What is the application told about its client? (X-Forwarded-*, RFC 7239 `Forwarded`.)
 
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::ops::Range;
 
-use ipnet::IpNet;
-
 use crate::http1::{Known, encode};
-
-/// Whether `address` may speak for others.
-pub fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
-    let address = address.to_canonical();
-    trusted.iter().any(|net| net.contains(&address))
-}
-
-/// The client's address: the sender's own, or, if the sender is trusted, the rightmost address of `X-Forwarded-For` that
-/// is not trusted itself (all trusted: the leftmost). An entry that is no address ends the search: what stands left
-/// of it is anybody's invention. `fields` are the values of the field, in order.
-pub fn client_address<'a>(
-    sender: IpAddr,
-    fields: impl DoubleEndedIterator<Item = &'a [u8]>,
-    trusted: &[IpNet],
-) -> IpAddr {
-    let mut client = sender.to_canonical();
-    if trusted.is_empty() || !is_trusted(sender, trusted) {
-        return client;
-    }
-    for entry in fields.rev().flat_map(|value| value.rsplit(|b| *b == b',')) {
-        let Some(address) = address(entry) else { return client };
-        client = address;
-        if !is_trusted(client, trusted) {
-            return client;
-        }
-    }
-    client
-}
-
-/// An entry of X-Forwarded-For: an address, perhaps with a port, perhaps in brackets.
-fn address(entry: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(entry).ok()?.trim();
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    let address = bare.parse::<IpAddr>().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|a| a.ip()));
-    address.map(|address| address.to_canonical())
-}
 
 /// What a request is told to have come through.
 #[derive(Clone, Copy, Debug)]
 pub struct Facts<'a> {
-    /// The sender of the connection: what this proxy adds to the list.
-    pub sender: IpAddr,
+    /// The sender of the connection: what this proxy adds to the list. `None`: a unix socket, which has no address.
+    pub sender: Option<IpAddr>,
     /// The client as far as it is known: `X-Real-IP`.
-    pub client: IpAddr,
+    pub client: Option<IpAddr>,
     /// The client's Host field.
     pub host: &'a [u8],
-    /// The port that was listened on.
-    pub port: u16,
+    /// The port that was listened on; `None`: a unix socket.
+    pub port: Option<u16>,
+    /// `http`, or `https` for a client that speaks TLS.
+    pub scheme: &'static str,
     /// The prefix that was replaced, if one was.
     pub prefix: Option<&'a str>,
 }
@@ -82,37 +46,44 @@ pub fn write(out: &mut Vec<u8>, facts: &Facts<'_>, said: &Said<'_>, omit: impl F
     // The sender's address stands in up to three fields; it is turned into text once.
     let mut sender = None;
     let mut address = |out: &mut Vec<u8>, address: IpAddr| match &sender {
-        Some(text) if address == facts.sender => out.extend_from_within(Range::clone(text)),
+        Some(text) if Some(address) == facts.sender => out.extend_from_within(Range::clone(text)),
         _ => {
             let at = out.len();
             address_text(out, address);
-            if address == facts.sender {
+            if Some(address) == facts.sender {
                 sender = Some(at..out.len());
             }
         }
     };
     if !omit(Known::XForwardedFor) {
-        name(out, Known::XForwardedFor);
-        before(out, said.for_);
-        address(out, facts.sender);
-        out.extend_from_slice(b"\r\n");
+        match (facts.sender, said.for_) {
+            (Some(sender), said) => {
+                name(out, Known::XForwardedFor);
+                before(out, said);
+                address(out, sender);
+                out.extend_from_slice(b"\r\n");
+            }
+            // Who reads the list expects addresses: one that has none is not in it.
+            (None, Some(said)) => encode::field(out, b"X-Forwarded-For", said),
+            (None, None) => {}
+        }
     }
-    if !omit(Known::XRealIp) {
+    if let Some(client) = facts.client.filter(|_| !omit(Known::XRealIp)) {
         name(out, Known::XRealIp);
-        address(out, facts.client);
+        address(out, client);
         out.extend_from_slice(b"\r\n");
     }
     if !omit(Known::XForwardedProto) {
-        encode::field(out, b"X-Forwarded-Proto", said.proto.unwrap_or(b"http"));
+        encode::field(out, b"X-Forwarded-Proto", said.proto.unwrap_or(facts.scheme.as_bytes()));
     }
     if !omit(Known::XForwardedHost) {
         encode::field(out, b"X-Forwarded-Host", said.host.unwrap_or(facts.host));
     }
-    if !omit(Known::XForwardedPort) {
+    if !omit(Known::XForwardedPort) && (said.port.is_some() || facts.port.is_some()) {
         name(out, Known::XForwardedPort);
         match said.port {
             Some(port) => out.extend_from_slice(port),
-            None => encode::decimal(out, facts.port.into()),
+            None => encode::decimal(out, facts.port.unwrap_or_default().into()),
         }
         out.extend_from_slice(b"\r\n");
     }
@@ -130,14 +101,19 @@ pub fn write(out: &mut Vec<u8>, facts: &Facts<'_>, said: &Said<'_>, omit: impl F
 /// One element of `Forwarded` (RFC 7239 §4).
 fn element(out: &mut Vec<u8>, facts: &Facts<'_>, mut address: impl FnMut(&mut Vec<u8>, IpAddr)) {
     out.extend_from_slice(b"for=");
-    if facts.sender.is_ipv6() {
-        out.extend_from_slice(b"\"[");
-        address(out, facts.sender);
-        out.extend_from_slice(b"]\"");
-    } else {
-        address(out, facts.sender);
+    match facts.sender {
+        Some(sender @ IpAddr::V6(_)) => {
+            out.extend_from_slice(b"\"[");
+            address(out, sender);
+            out.extend_from_slice(b"]\"");
+        }
+        Some(sender) => address(out, sender),
+        // RFC 7239 §6.2.
+        None => out.extend_from_slice(b"unknown"),
     }
-    out.extend_from_slice(b";proto=http;host=");
+    out.extend_from_slice(b";proto=");
+    out.extend_from_slice(facts.scheme.as_bytes());
+    out.extend_from_slice(b";host=");
     // A host may hold ':' and brackets, which a token may not.
     let token = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
     if !facts.host.is_empty() && facts.host.iter().all(token) {
@@ -181,31 +157,6 @@ pub fn address_text(out: &mut Vec<u8>, address: IpAddr) {
 mod tests {
     use super::*;
 
-    fn client(sender: &str, fields: &[&str], trusted: &[&str]) -> String {
-        let trusted: Vec<IpNet> = trusted.iter().map(|net| net.parse().unwrap()).collect();
-        client_address(sender.parse().unwrap(), fields.iter().map(|f| f.as_bytes()), &trusted).to_string()
-    }
-
-    #[test]
-    fn the_client_is_the_rightmost_address_that_is_not_a_trusted_proxy() {
-        let nets = &["10.0.0.0/8", "192.0.2.7/32"];
-        for (sender, fields, expected) in [
-            ("198.51.100.9", &["1.1.1.1"][..], "198.51.100.9"),
-            ("10.0.0.1", &[], "10.0.0.1"),
-            ("10.0.0.1", &["203.0.113.5"], "203.0.113.5"),
-            ("10.0.0.1", &["6.6.6.6, 203.0.113.5, 192.0.2.7"], "203.0.113.5"),
-            ("10.0.0.1", &["6.6.6.6", "203.0.113.5,10.9.9.9"], "203.0.113.5"),
-            ("10.0.0.1", &["10.1.1.1, 10.2.2.2"], "10.1.1.1"),
-            ("10.0.0.1", &["6.6.6.6, nonsense, 10.2.2.2"], "10.2.2.2"),
-            ("10.0.0.1", &["203.0.113.5:4711"], "203.0.113.5"),
-            ("10.0.0.1", &["[2001:db8::1]:80"], "2001:db8::1"),
-            ("::ffff:10.0.0.1", &["2001:db8::1"], "2001:db8::1"),
-        ] {
-            assert_eq!(client(sender, fields, nets), expected, "{sender} {fields:?}");
-        }
-        assert_eq!(client("10.0.0.1", &["203.0.113.5"], &[]), "10.0.0.1");
-    }
-
     fn written(facts: &Facts<'_>, said: &Said<'_>) -> String {
         let mut out = Vec::new();
         write(&mut out, facts, said, |_| false);
@@ -214,8 +165,15 @@ mod tests {
 
     #[test]
     fn an_application_is_told_who_asked_and_how() {
-        let client = "198.51.100.9".parse().unwrap();
-        let facts = Facts { sender: client, client, host: b"shop.example:8080", port: 8080, prefix: Some("/app/") };
+        let client = Some("198.51.100.9".parse().unwrap());
+        let facts = Facts {
+            sender: client,
+            client,
+            host: b"shop.example:8080",
+            port: Some(8080),
+            scheme: "http",
+            prefix: Some("/app/"),
+        };
         assert_eq!(
             written(&facts, &Said::default()),
             "X-Forwarded-For: 198.51.100.9\r\nX-Real-IP: 198.51.100.9\r\nX-Forwarded-Proto: http\r\n\
@@ -225,12 +183,22 @@ mod tests {
     }
 
     #[test]
+    fn an_application_is_told_that_its_client_speaks_tls() {
+        let client = Some("198.51.100.9".parse().unwrap());
+        let facts = Facts { sender: client, client, host: b"a", port: Some(443), scheme: "https", prefix: None };
+        let text = written(&facts, &Said::default());
+        assert!(text.contains("\r\nX-Forwarded-Proto: https\r\n"), "{text}");
+        assert!(text.contains("Forwarded: for=198.51.100.9;proto=https;host=a\r\n"), "{text}");
+    }
+
+    #[test]
     fn what_a_trusted_proxy_said_is_kept_and_added_to() {
         let facts = Facts {
-            sender: "10.0.0.1".parse().unwrap(),
-            client: "203.0.113.5".parse().unwrap(),
+            scheme: "http",
+            sender: Some("10.0.0.1".parse().unwrap()),
+            client: Some("203.0.113.5".parse().unwrap()),
             host: b"shop.example",
-            port: 80,
+            port: Some(80),
             prefix: None,
         };
         let said = Said { for_: Some(b"203.0.113.5"), proto: Some(b"https"), port: Some(b"443"), ..Said::default() };
@@ -238,6 +206,25 @@ mod tests {
             written(&facts, &said),
             "X-Forwarded-For: 203.0.113.5, 10.0.0.1\r\nX-Real-IP: 203.0.113.5\r\nX-Forwarded-Proto: https\r\n\
              X-Forwarded-Host: shop.example\r\nX-Forwarded-Port: 443\r\nForwarded: for=10.0.0.1;proto=http;host=shop.example\r\n"
+        );
+    }
+
+    #[test]
+    fn a_client_of_a_unix_socket_has_no_address_to_tell() {
+        let facts =
+            Facts { sender: None, client: None, host: b"shop.example", port: None, scheme: "http", prefix: None };
+        assert_eq!(
+            written(&facts, &Said::default()),
+            "X-Forwarded-Proto: http\r\nX-Forwarded-Host: shop.example\r\n\
+             Forwarded: for=unknown;proto=http;host=shop.example\r\n"
+        );
+        let client = Some("203.0.113.5".parse().unwrap());
+        let said = Said { for_: Some(b"203.0.113.5"), port: Some(b"443"), ..Said::default() };
+        assert_eq!(
+            written(&Facts { client, ..facts }, &said),
+            "X-Forwarded-For: 203.0.113.5\r\nX-Real-IP: 203.0.113.5\r\nX-Forwarded-Proto: http\r\n\
+             X-Forwarded-Host: shop.example\r\nX-Forwarded-Port: 443\r\n\
+             Forwarded: for=unknown;proto=http;host=shop.example\r\n"
         );
     }
 }

@@ -1,5 +1,6 @@
 //! What becomes of a head on its way through? Hop-by-hop fields stay, framing is written anew, the rest passes.
 
+use super::affinity::SetCookie;
 use super::forwarded::{self, Said};
 use super::variables::Scope;
 use crate::config::template::Template;
@@ -25,6 +26,8 @@ pub struct Outbound<'a> {
     pub scope: &'a Scope<'a>,
     /// The connection is not kept.
     pub close: bool,
+    /// The peer speaks HTTP/2, which frames by itself and knows no options of a connection.
+    pub http2: bool,
 }
 
 /// The protocol that a request wants to go on with (`websocket`), if it may ask its peer: not in the midst of a body, and
@@ -35,6 +38,11 @@ pub fn upgrade(head: &RequestHead) -> Option<&[u8]> {
     protocols.filter(|protocols| !protocols.split(|byte| *byte == b',').any(is_h2c))
 }
 
+/// Whether the request for an upgrade came as an extended CONNECT (RFC 8441), whose agreement is a 200.
+pub fn is_extended_connect(head: &RequestHead) -> bool {
+    head.version() == Version::Http2 && head.upgrade().is_some()
+}
+
 /// Writes the head of a request. The order is nginx's: request line, Host, what the proxy sets, framing, what the client
 /// sent, in its order and case.
 pub fn write_request(out: &mut Vec<u8>, request: &Outbound<'_>) {
@@ -43,16 +51,25 @@ pub fn write_request(out: &mut Vec<u8>, request: &Outbound<'_>) {
     if !is_set(b"Host") {
         encode::field(out, b"Host", request.host);
     }
-    let joined = request.trusted.then(|| joined(request.head, Known::XForwardedFor));
-    let said = if request.trusted { said(request.head, joined.as_deref()) } else { Said::default() };
+    let list = |known| request.trusted.then(|| joined(request.head, known));
+    let (for_, elements) = (list(Known::XForwardedFor), list(Known::Forwarded));
+    let said = if request.trusted { said(request.head, &for_, &elements) } else { Said::default() };
     forwarded::write(out, &request.forwarded, &said, |known| {
         !request.set.is_empty() && is_set(known.name().as_bytes())
     });
     for (name, template) in request.set {
         templated(out, name, template, request.scope);
     }
-    write_framing(out, request.framing);
-    if let Some(protocol) = upgrade(request.head) {
+    match request.framing {
+        Framing::Chunked if request.http2 => {}
+        framing => write_framing(out, framing),
+    }
+    if request.http2 {
+        // The one field of a connection that HTTP/2 has kept, with this one value (RFC 9113 §8.2.2). gRPC insists on it.
+        if takes_trailers(request.head) {
+            encode::field(out, b"TE", b"trailers");
+        }
+    } else if let Some(protocol) = upgrade(request.head) {
         write_upgrade(out, protocol);
     } else if request.close {
         encode::field(out, b"Connection", b"close");
@@ -62,6 +79,12 @@ pub fn write_request(out: &mut Vec<u8>, request: &Outbound<'_>) {
         passes && (request.set.is_empty() || !is_set(field.name))
     });
     encode::end_of_head(out);
+}
+
+/// Whether the client says that it takes trailers.
+fn takes_trailers(head: &RequestHead) -> bool {
+    let tokens = |value: &[u8]| value.split(|&byte| byte == b',').any(|token| token.trim_ascii() == b"trailers");
+    head.fields().any(|field| field.known == Known::Te && tokens(field.value))
 }
 
 fn is_made_anew(known: Known) -> bool {
@@ -91,14 +114,15 @@ pub fn joined(head: &RequestHead, known: Known) -> Vec<u8> {
     joined
 }
 
-fn said<'a>(head: &'a RequestHead, joined: Option<&'a [u8]>) -> Said<'a> {
+fn said<'a>(head: &'a RequestHead, for_: &'a Option<Vec<u8>>, elements: &'a Option<Vec<u8>>) -> Said<'a> {
+    let not_empty = |list: &'a Option<Vec<u8>>| list.as_deref().filter(|list| !list.is_empty());
     Said {
-        for_: joined.filter(|list| !list.is_empty()),
+        for_: not_empty(for_),
         proto: head.field(Known::XForwardedProto),
         host: head.field(Known::XForwardedHost),
         port: head.field(Known::XForwardedPort),
         prefix: head.field(Known::XForwardedPrefix),
-        forwarded: head.field(Known::Forwarded),
+        forwarded: not_empty(elements),
     }
 }
 
@@ -124,7 +148,7 @@ pub enum Delivery {
     Length(u64),
     /// In chunks.
     Chunked,
-    /// Until the connection closes.
+    /// Until the connection closes, or the stream of HTTP/2 ends.
     UntilClose,
 }
 
@@ -134,7 +158,7 @@ pub fn delivery(framing: Framing, client: Version) -> Delivery {
         (Framing::None, _) => Delivery::Empty,
         (Framing::Length(n), _) => Delivery::Length(n),
         (Framing::Chunked | Framing::UntilClose, Version::Http11) => Delivery::Chunked,
-        (Framing::Chunked | Framing::UntilClose, Version::Http10) => Delivery::UntilClose,
+        (Framing::Chunked | Framing::UntilClose, Version::Http10 | Version::Http2) => Delivery::UntilClose,
     }
 }
 
@@ -150,11 +174,17 @@ pub struct Inbound<'a> {
     pub keep_alive: bool,
     /// `proxy_hide_header`, lower case.
     pub hide: &'a [String],
+    /// `hsts`: the value of Strict-Transport-Security, in place of the backend's.
+    pub hsts: Option<&'a str>,
     /// `add_header`.
     pub add: &'a [(String, Template)],
+    /// What binds the client to the peer.
+    pub cookie: Option<&'a SetCookie>,
     /// What templates are evaluated over.
     pub scope: &'a Scope<'a>,
 }
+
+const HSTS: &[u8] = b"Strict-Transport-Security";
 
 /// Writes the head of an answer for the client.
 pub fn write_response(out: &mut Vec<u8>, answer: &Inbound<'_>) {
@@ -166,10 +196,20 @@ pub fn write_response(out: &mut Vec<u8>, answer: &Inbound<'_>) {
     head.copy_lines(out, |field| {
         let framing = field.known == Known::ContentLength && !keeps_length;
         let hidden = answer.hide.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()));
-        !field.is_hop_by_hop() && !framing && !hidden
+        let replaced = answer.hsts.is_some() && field.name.eq_ignore_ascii_case(HSTS);
+        !field.is_hop_by_hop() && !framing && !hidden && !replaced
     });
+    if let Some(hsts) = answer.hsts {
+        encode::field(out, HSTS, hsts.as_bytes());
+    }
     for (name, template) in answer.add {
         templated(out, name, template, answer.scope);
+    }
+    if let Some(cookie) = answer.cookie {
+        encode::field(out, b"Set-Cookie", &cookie.value);
+        if cookie.private {
+            encode::field(out, b"Cache-Control", b"private");
+        }
     }
     match answer.delivery {
         Delivery::Empty | Delivery::UntilClose => {}
@@ -187,7 +227,7 @@ pub fn write_response(out: &mut Vec<u8>, answer: &Inbound<'_>) {
 }
 
 /// Writes a field whose value is a template; nothing if it is empty. Never is a value written that could be read as two.
-fn templated(out: &mut Vec<u8>, name: &str, template: &Template, scope: &Scope<'_>) {
+pub fn templated(out: &mut Vec<u8>, name: &str, template: &Template, scope: &Scope<'_>) {
     let before = out.len();
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
@@ -210,6 +250,7 @@ pub fn write_interim(out: &mut Vec<u8>, head: &ResponseHead) {
 #[cfg(test)]
 mod tests {
     use super::super::connection::Client;
+    use super::super::secure::Security;
     use super::super::variables::RequestId;
     use super::*;
     use crate::config::template::Use;
@@ -227,29 +268,35 @@ mod tests {
     fn passed_on(status: u16, fields: Lines<'_>, delivery: Delivery, keep_alive: bool) -> String {
         let mut head = ResponseHead::new();
         head.compose(status, b"", fields.iter().copied(), &Limits::default()).unwrap();
-        let address = "192.0.2.7:4711".parse().unwrap();
-        let client = Client { remote: address, local: address, listener: address, serial: 1, hosts: None };
+        let address: std::net::SocketAddr = "192.0.2.7:4711".parse().unwrap();
+        let (local, listener) = (address.into(), address.into());
+        let (proxied, security) = (None, Security::Plain);
+        let (remote, hosts, h2c) = (address.into(), None, false);
+        let client = Client { remote, local, listener, serial: 1, hosts, h2c, proxied, security };
         let asked = request(&[(b"Host", b"a")]);
         let scope = Scope {
             head: &asked,
             client: &client,
-            address,
+            address: address.into(),
             path: b"/",
             server_name: "",
             proxy_host: "",
             request_id: &RequestId::default(),
+            answer: None,
         };
         let template = |text| Template::parse(text, Use::Request).unwrap();
         let mut out = Vec::new();
         write_response(
             &mut out,
             &Inbound {
+                hsts: None,
                 head: &head,
                 delivery,
                 client: Version::Http11,
                 keep_alive,
                 hide: &["x-hidden".to_owned()],
                 add: &[("X-For".to_owned(), template("$remote_addr")), ("X-None".to_owned(), template("$arg_none"))],
+                cookie: None,
                 scope: &scope,
             },
         );

@@ -1,11 +1,14 @@
 //! A request, from its head to the end of its answer.
 //!
 //! `connection` reads heads one after the other. `request` is the life of one: its body is gathered (`body`); its peers
-//! are chosen (`choice`) and asked (`attempt`, `upload`) one after the other (`attempts`); what one answers is passed on
-//! (`deliver`, `relay`, `tunnel`), or weir answers itself (`answer`); what is told in the end is its `story`. The rest are
+//! are chosen (`choice`) and asked (`attempt`, `join`, `upload`) one after the other (`attempts`); what one answers is
+//! passed on (`deliver`, `relay`, `tunnel`), or weir answers itself (`answer`, and `fixed` where the file says so); what is
+//! told in the end is its `story`. `affinity` says to whom a client is bound, and binds it. Either `side` speaks HTTP/1.1 or
+//! HTTP/2 (`http2`), and `grpc` is what its calls say within that. The rest are
 //! decisions without IO: what the heads become (`headers`, `forwarded`), what a template says (`variables`), what weir
 //! itself answers (`reply`), whom an end blames (`outcome`).
 
+mod affinity;
 mod answer;
 mod attempt;
 mod attempts;
@@ -13,16 +16,31 @@ mod body;
 mod choice;
 pub mod connection;
 mod deliver;
+mod fixed;
 mod forwarded;
+mod grpc;
 mod headers;
+mod hedge;
+pub mod http2;
+mod join;
+mod limits;
+mod mirror;
 mod outcome;
+mod proxied;
+mod real_ip;
+mod redirect;
 mod relay;
 mod reply;
 mod request;
 mod scratch;
+mod secure;
+mod side;
 mod story;
 mod tunnel;
 mod upload;
 mod variables;
 
+pub use attempts::report;
+pub use outcome::Trouble;
 pub use scratch::Spare;
+pub use story::no_peer;

@@ -7,8 +7,10 @@ use super::body::ClientEnd;
 use super::reply::Reply;
 use crate::config::model::{NextUpstream, ProxySettings};
 use crate::health::{Detail, Outcome};
+use crate::net::tls::tls_error;
 use crate::proxy::retry::Cause;
 use crate::telemetry::Failure;
+use crate::tls;
 
 /// An attempt that ended without a head to pass on, or in the midst of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +19,7 @@ pub struct Trouble {
     pub failure: Failure,
     /// The same in a few words of evidence.
     pub detail: Detail,
-    /// It is this machine's own: no ports, no descriptors. Blames no peer.
+    /// It blames no peer: it is this machine's own (no ports, no descriptors), or was counted already.
     pub local: bool,
 }
 
@@ -30,6 +32,11 @@ impl Trouble {
     /// A failed connect.
     pub fn connect(error: &io::Error) -> Trouble {
         Trouble { failure: Failure::Connect, detail: words(error).into(), local: is_local(error) }
+    }
+
+    /// The same, blaming the peer only if `blames`.
+    pub fn blames(self, blames: bool) -> Trouble {
+        Trouble { local: !blames, ..self }
     }
 
     /// A connection that broke while it was used.
@@ -47,6 +54,11 @@ impl Trouble {
         Trouble::new(failure, text)
     }
 
+    /// The peer was found unreachable by its health check meanwhile.
+    pub fn abandoned() -> Trouble {
+        Trouble::new(Failure::Abandoned, "found unreachable by its health check meanwhile")
+    }
+
     /// What the retry policy knows it as.
     pub fn cause(&self) -> Cause {
         match self.failure {
@@ -56,6 +68,7 @@ impl Trouble {
             Failure::Send | Failure::Closed => Cause::Broken,
             Failure::Malformed => Cause::Malformed,
             Failure::Abandoned => Cause::Abandoned,
+            Failure::Refused => Cause::Refused,
         }
     }
 
@@ -68,7 +81,7 @@ impl Trouble {
     pub fn outcome(&self) -> Outcome {
         match self.failure {
             _ if self.local => Outcome::Neutral,
-            Failure::Abandoned | Failure::NoPeer => Outcome::Neutral,
+            Failure::Abandoned | Failure::NoPeer | Failure::Refused => Outcome::Neutral,
             Failure::Connect | Failure::ConnectTimeout | Failure::Tls => Outcome::Hard(self.detail.clone()),
             _ => Outcome::Soft(self.detail.clone()),
         }
@@ -79,7 +92,10 @@ impl Trouble {
         match self.failure.status() {
             504 => Reply::new(504, "the upstream server did not answer in time"),
             _ if self.failure == Failure::Malformed => Reply::new(502, "the upstream server sent an invalid answer"),
-            _ if self.failure == Failure::Connect => Reply::new(502, "the upstream server cannot be reached"),
+            _ if self.failure == Failure::Refused => Reply::new(502, "the upstream server refused the request"),
+            _ if matches!(self.failure, Failure::Connect | Failure::Tls) => {
+                Reply::new(502, "the upstream server cannot be reached")
+            }
             _ => Reply::new(502, "the upstream server closed the connection without an answer"),
         }
     }
@@ -93,6 +109,11 @@ pub fn of_status(status: u16, named: &NextUpstream) -> Outcome {
     } else {
         Outcome::Success
     }
+}
+
+/// What an answer with this status of gRPC says of the peer, if `proxy_next_upstream` names it.
+pub fn of_grpc(code: u8) -> Outcome {
+    Outcome::Soft(format!("answered {}", super::grpc::name(code)).into())
 }
 
 impl ClientEnd {
@@ -109,6 +130,9 @@ impl ClientEnd {
 
 /// Errors in the words that people grep for.
 fn words(error: &io::Error) -> String {
+    if let Some(error) = tls_error(error) {
+        return format!("TLS: {}", tls::describe(error));
+    }
     match error.kind() {
         io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => "connection reset".to_owned(),
@@ -142,6 +166,7 @@ mod tests {
         for (failure, hard) in [
             (Failure::Connect, true),
             (Failure::ConnectTimeout, true),
+            (Failure::Tls, true),
             (Failure::Closed, false),
             (Failure::Send, false),
             (Failure::ReadTimeout, false),

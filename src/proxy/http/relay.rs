@@ -5,15 +5,16 @@ use std::io::IoSlice;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use super::attempt::{PeerConn, Rules, client_left};
+use super::attempt::{PeerConn, Rules};
 use super::body::{Body, ClientEnd};
 use super::connection::Connection;
 use super::headers::Delivery;
 use super::outcome::Trouble;
 use super::scratch::Scratch;
+use super::side;
 use super::upload::{Side, Stopped, Upload};
 use crate::http1::{Event, encode};
-use crate::net::{Buffer, Stream};
+use crate::net::Buffer;
 use crate::telemetry::Failure;
 
 /// Chunks are joined until this many bytes wait to be written.
@@ -88,7 +89,7 @@ impl Relay {
                 Poll::Pending if wants_body => Waits::ClientBody,
                 Poll::Pending => Waits::Peer,
             };
-            if !wants_body && client_left(cx, client, &mut s.client_in) {
+            if !wants_body && client.has_left(cx, &mut s.client_in) {
                 return Poll::Ready(Err(Cut::Client(ClientEnd::Gone)));
             }
             if progress || now_waits != waits {
@@ -111,7 +112,17 @@ impl Relay {
         let mut waiting = false;
         poll_fn(|cx| {
             let mut progress = false;
-            match self.poll_write(cx, client, s, &mut progress) {
+            let written = match self.poll_write(cx, client, s, &mut progress) {
+                Poll::Ready(Ok(())) => client.poll_flush(cx).map_err(|_| ClientEnd::Gone),
+                other => other,
+            };
+            match written {
+                Poll::Ready(Ok(())) => {
+                    if self.ended {
+                        client.finish(s.body_out.trailers());
+                    }
+                    return Poll::Ready(Ok(()));
+                }
                 Poll::Ready(end) => return Poll::Ready(end),
                 Poll::Pending if progress || !waiting => {
                     waiting = true;
@@ -137,8 +148,8 @@ impl Relay {
     fn poll_once(
         &mut self,
         cx: &mut Context<'_>,
-        client: &mut Stream,
-        peer: &mut Stream,
+        client: &mut side::Side,
+        peer: &mut side::Side,
         s: &mut Scratch,
         progress: &mut bool,
     ) -> Poll<Result<(), Cut>> {
@@ -154,9 +165,11 @@ impl Relay {
             if self.body > 0 {
                 s.peer_in.expect_bulk();
             }
-            match ready!(s.peer_in.poll_fill(peer, cx, Buffer::STREAMING)) {
+            // What the client's kernel has not taken goes on going out; an error is found by the next write.
+            let _ = client.poll_flush(cx);
+            match ready!(peer.poll_fill(&mut s.peer_in, cx, Buffer::STREAMING)) {
                 Ok(1..) => *progress = true,
-                Ok(0) => match s.body_out.eof() {
+                Ok(0) => match peer.eof(&mut s.body_out) {
                     Ok(()) => {
                         self.end(s);
                         return Poll::Ready(Ok(()));
@@ -164,7 +177,7 @@ impl Relay {
                     Err(_) => return Poll::Ready(Err(Cut::Peer(Trouble::new(Failure::Closed, CUT)))),
                 },
                 Err(error) => {
-                    return Poll::Ready(Err(Cut::Peer(Trouble::broken(Failure::Closed, &error))));
+                    return Poll::Ready(Err(Cut::Peer(peer.trouble(Failure::Closed, &error))));
                 }
             }
         }
@@ -222,7 +235,7 @@ impl Relay {
     fn poll_write(
         &mut self,
         cx: &mut Context<'_>,
-        client: &mut Stream,
+        client: &mut side::Side,
         s: &mut Scratch,
         progress: &mut bool,
     ) -> Poll<Result<(), ClientEnd>> {
@@ -234,7 +247,7 @@ impl Relay {
                 (_, true) => &slices[..1],
                 _ => &slices[..],
             };
-            let n = match ready!(client.poll_write_vectored(cx, slices)) {
+            let n = match ready!(client.poll_write(cx, slices)) {
                 Ok(n) => n,
                 Err(_) => return Poll::Ready(Err(ClientEnd::Gone)),
             };

@@ -22,8 +22,9 @@ impl Reply {
         Reply { status, text, retry_after: None }
     }
 
-    /// Writes head and body. Returns the length of the body. `bare`: the request was HEAD.
-    pub fn write(&self, out: &mut Vec<u8>, client: Version, keep_alive: bool, bare: bool) -> u64 {
+    /// Writes head and body. Returns the length of the body. `bare`: the request was HEAD. `hsts`: the value of
+    /// Strict-Transport-Security.
+    pub fn write(&self, out: &mut Vec<u8>, client: Version, keep_alive: bool, bare: bool, hsts: Option<&str>) -> u64 {
         let phrase = encode::reason_phrase(self.status);
         let mut body = Vec::with_capacity(128);
         encode::decimal(&mut body, self.status.into());
@@ -39,6 +40,9 @@ impl Reply {
             let mut seconds = Vec::with_capacity(4);
             encode::decimal(&mut seconds, after.as_secs() + u64::from(after.subsec_nanos() > 0));
             encode::field(out, b"Retry-After", &seconds);
+        }
+        if let Some(hsts) = hsts {
+            encode::field(out, b"Strict-Transport-Security", hsts.as_bytes());
         }
         if self.status == 405 {
             encode::field(out, b"Allow", b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
@@ -63,7 +67,7 @@ mod tests {
 
     fn written(reply: Reply, bare: bool) -> String {
         let mut out = Vec::new();
-        reply.write(&mut out, Version::Http11, true, bare);
+        reply.write(&mut out, Version::Http11, true, bare, None);
         String::from_utf8(out).unwrap()
     }
 

@@ -1,6 +1,5 @@
 //! What is told of a request when it is over? Gathered on its way, emitted once.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,8 +7,9 @@ use super::connection::Connection;
 use super::scratch::Scratch;
 use super::variables::{RequestId, Scope, host_alone, protocol, remote_user};
 use crate::clock::{self, Timestamp};
+use crate::endpoint::ClientAddr;
 use crate::http1::Known;
-use crate::telemetry::{Answer, Attempt, Failure, NoVariables, RequestDone, Why};
+use crate::telemetry::{Answer, Attempt, Failure, Limited, NoVariables, RequestDone, Sticky, Why};
 use crate::topology::{Lease, Route};
 
 /// A request's story so far.
@@ -17,7 +17,7 @@ pub struct Story {
     /// Its first byte.
     pub began: Timestamp,
     /// The client, after trusted proxies.
-    pub address: SocketAddr,
+    pub address: ClientAddr,
     /// `$request_id`.
     pub id: RequestId,
     /// What the client was answered; until then 499: it left before.
@@ -32,11 +32,21 @@ pub struct Story {
     pub why: Option<Why>,
     /// Time in the group's queue.
     pub queue_time: Option<Duration>,
+    /// Strict-Transport-Security of its answer.
+    pub hsts: Option<Arc<str>>,
+    /// A peer's answer, whose head is in the scratch, is passed on.
+    pub answered: bool,
+    /// What became of the binding of the client.
+    pub sticky: Option<Sticky>,
+    /// What `limit_req` said.
+    pub limit_req: Option<Limited>,
+    /// What `limit_conn` said.
+    pub limit_conn: Option<Limited>,
 }
 
 impl Story {
     /// A story that has begun.
-    pub fn new(began: Timestamp, address: SocketAddr) -> Story {
+    pub fn new(began: Timestamp, address: ClientAddr) -> Story {
         Story {
             began,
             address,
@@ -47,6 +57,11 @@ impl Story {
             body_received: 0,
             why: None,
             queue_time: None,
+            hsts: None,
+            answered: false,
+            sticky: None,
+            limit_req: None,
+            limit_conn: None,
         }
     }
 
@@ -60,6 +75,7 @@ impl Story {
             server_name: route.map_or("", |route| &route.server_name),
             proxy_host: route.map_or("", |route| &route.location.proxy_host),
             request_id: &self.id,
+            answer: self.answered.then_some(&s.response),
         }
     }
 
@@ -92,9 +108,12 @@ impl Story {
             body_bytes_sent: self.body_sent,
             request_time: conn.worker.now().since(self.began),
             queue_time: self.queue_time,
-            group: route.map(|route| &*route.group_name),
+            group: route.map(|route| &*route.group_name).filter(|name| !name.is_empty()),
             attempts: &s.attempts,
             why: self.why,
+            sticky: self.sticky,
+            limit_req: self.limit_req,
+            limit_conn: self.limit_conn,
             variables: if known { &scope } else { &NoVariables },
         });
     }
@@ -104,8 +123,8 @@ impl Story {
 pub fn attempt(lease: &Lease, connected: Option<Duration>, answer: Answer, now: Timestamp) -> Attempt {
     let took = now.since(lease.began());
     Attempt {
-        peer: Arc::clone(&lease.peer().text),
-        addr: Some(lease.peer().addr),
+        peer: lease.peer().called(),
+        addr: Some(lease.peer().addr.clone()),
         answer,
         connect_time: connected,
         header_time: matches!(answer, Answer::Status(_)).then_some(took),

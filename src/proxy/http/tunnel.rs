@@ -10,7 +10,8 @@ use super::attempts::{Delivered, report};
 use super::connection::{After, Connection};
 use super::headers::Delivery;
 use super::request::Exchange;
-use crate::net::{Buffer, Stream};
+use super::side::Side;
+use crate::net::Buffer;
 use crate::telemetry::Why;
 
 /// How long one side may be silent after the other has ended: protocols that go on with one half are rare, and clients
@@ -29,9 +30,11 @@ enum End {
 
 impl Exchange<'_> {
     /// Passes on the agreement to speak another protocol, and then what is spoken. The lease lasts as long.
-    pub async fn tunnel(&mut self, mut d: Delivered) -> After {
+    pub async fn tunnel(&mut self, mut d: Box<Delivered>) -> After {
         let rules = self.rules();
-        let head = self.write_answer(Delivery::Empty, true);
+        let bond = self.bind(&d);
+        let head = self.write_answer(Delivery::Empty, true, bond.cookie.as_ref());
+        self.conn.stream.announce(false);
         self.story.status = self.s.response.status();
         self.story.sent = head;
         if let Some(lease) = &mut d.lease {
@@ -101,20 +104,24 @@ impl Way {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut Stream,
-        to: &mut Stream,
+        from: &mut Side,
+        to: &mut Side,
         buffer: &mut Buffer,
     ) -> Poll<io::Result<()>> {
         while !self.told {
             if !buffer.is_empty() {
-                let n = ready!(to.poll_write_vectored(cx, &[IoSlice::new(buffer.data())]))?;
+                let n = ready!(to.poll_write(cx, &[IoSlice::new(buffer.data())]))?;
                 buffer.consume(n);
                 self.written += n as u64;
             } else if self.ended {
                 to.shutdown_write();
+                // Fails only when the other side is gone already.
+                let _ = ready!(to.poll_flush(cx));
                 self.told = true;
             } else {
-                let n = ready!(buffer.poll_fill(from, cx, Buffer::STREAMING))?;
+                // What the kernel has not taken goes on going out; an error is found by the next write.
+                let _ = to.poll_flush(cx);
+                let n = ready!(from.poll_fill(buffer, cx, Buffer::STREAMING))?;
                 self.read += n as u64;
                 self.ended = n == 0;
             }

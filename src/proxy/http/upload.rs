@@ -5,8 +5,9 @@ use std::task::{Context, Poll, ready};
 
 use super::body::{Body, ClientEnd};
 use super::scratch::Scratch;
+use super::side;
 use crate::http1::{Event, Framing, encode};
-use crate::net::{Buffer, Stream};
+use crate::net::Buffer;
 
 /// How a body is framed towards the peer.
 pub fn outgoing(body: &Body, s: &Scratch) -> Framing {
@@ -59,8 +60,9 @@ pub enum Stopped {
 
 impl Upload {
     /// The sending of what is in `s.to_peer` (the head) and `s.gathered`, and then the rest of `body`.
-    pub fn new(s: &mut Scratch, body: &Body) -> Upload {
-        let chunked = outgoing(body, s) == Framing::Chunked;
+    pub fn new(s: &mut Scratch, body: &Body, peer: &mut side::Side) -> Upload {
+        let chunked = !peer.is_http2() && outgoing(body, s) == Framing::Chunked;
+        peer.announce(body.complete && s.gathered.is_empty() && s.body_in.trailers().is_empty());
         let mut upload = Upload {
             chunked,
             head_at: 0,
@@ -80,6 +82,21 @@ impl Upload {
             }
         }
         upload
+    }
+
+    /// The sending of a request without a body, which is done.
+    pub fn sent() -> Upload {
+        Upload {
+            chunked: false,
+            head_at: 0,
+            body_at: 0,
+            direct: 0,
+            ended: true,
+            done: true,
+            cut: false,
+            wrote: true,
+            waits_for: Side::Peer,
+        }
     }
 
     /// Whether a byte may have reached the peer.
@@ -112,8 +129,8 @@ impl Upload {
     pub fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        client: &mut Stream,
-        peer: &mut Stream,
+        client: &mut side::Side,
+        peer: &mut side::Side,
         s: &mut Scratch,
         body: &mut Body,
         progress: &mut bool,
@@ -123,7 +140,7 @@ impl Upload {
                 self.waits_for = Side::Peer;
                 let slices = [IoSlice::new(&s.to_peer[self.head_at..]), IoSlice::new(&s.gathered[self.body_at..])];
                 let slices = if slices[1].is_empty() { &slices[..1] } else { &slices[..] };
-                let n = ready!(peer.poll_write_vectored(cx, slices)).map_err(Stopped::Peer)?;
+                let n = ready!(peer.poll_write(cx, slices)).map_err(Stopped::Peer)?;
                 let of_head = n.min(s.to_peer.len() - self.head_at);
                 self.head_at += of_head;
                 self.body_at += n - of_head;
@@ -132,14 +149,19 @@ impl Upload {
             } else if self.direct > 0 {
                 self.waits_for = Side::Peer;
                 let data = IoSlice::new(&s.client_in.data()[..self.direct]);
-                let n = ready!(peer.poll_write_vectored(cx, &[data])).map_err(Stopped::Peer)?;
+                let n = ready!(peer.poll_write(cx, &[data])).map_err(Stopped::Peer)?;
                 s.client_in.consume(n);
                 self.direct -= n;
                 *progress = true;
             } else if self.ended {
+                self.waits_for = Side::Peer;
+                ready!(peer.poll_flush(cx)).map_err(Stopped::Peer)?;
+                peer.finish(s.body_in.trailers());
                 self.done = true;
                 return Poll::Ready(Ok(()));
             } else {
+                // What the peer's kernel has not taken goes on going out; an error is found by the next write.
+                let _ = peer.poll_flush(cx);
                 ready!(self.poll_more(cx, client, s, body, progress)).map_err(Stopped::Client)?;
             }
         }
@@ -149,13 +171,24 @@ impl Upload {
     fn poll_more(
         &mut self,
         cx: &mut Context<'_>,
-        client: &mut Stream,
+        client: &mut side::Side,
         s: &mut Scratch,
         body: &mut Body,
         progress: &mut bool,
     ) -> Poll<Result<(), ClientEnd>> {
         let decoded = s.body_in.decode(s.client_in.data()).map_err(ClientEnd::Bad)?;
         match decoded.event {
+            Event::Data(range) if !body.streamed && s.gathered.len() + range.len() <= body.live => {
+                body.take(range.len())?;
+                s.gathered.extend_from_slice(&s.client_in.data()[range]);
+                if self.chunked {
+                    s.to_peer.clear();
+                    self.head_at = 0;
+                    encode::chunk(&mut s.to_peer, &s.gathered[self.body_at..]);
+                    self.body_at = s.gathered.len();
+                }
+                s.client_in.consume(decoded.consumed);
+            }
             Event::Data(range) => {
                 body.streamed = true;
                 body.take(range.len())?;
@@ -188,8 +221,9 @@ impl Upload {
                 if body.received > s.gathered.len() as u64 {
                     s.client_in.expect_bulk();
                 }
-                match ready!(s.client_in.poll_fill(client, cx, Buffer::STREAMING)) {
+                match ready!(client.poll_fill(&mut s.client_in, cx, Buffer::STREAMING)) {
                     Ok(1..) => *progress = true,
+                    Ok(0) if client.eof(&mut s.body_in).is_ok() => *progress = true,
                     Ok(0) | Err(_) => return Poll::Ready(Err(ClientEnd::Gone)),
                 }
             }

@@ -1,14 +1,18 @@
 //! What do `$variables` stand for in this request?
 
 use std::cell::OnceCell;
-use std::net::SocketAddr;
+use std::net::IpAddr;
 
 use super::connection::Client;
 use super::forwarded::address_text;
 use super::headers::joined;
-use crate::config::template::{Part, Template, Variable};
-use crate::http1::{Known, RequestHead, encode, split_port};
+use crate::config::template::{Part, Template, TlsVariable, Variable};
+use crate::endpoint::{ClientAddr, Endpoint};
+use crate::http1::{Field, Known, RequestHead, ResponseHead, encode, split_port};
+use crate::proxy_protocol::Addresses;
 use crate::telemetry;
+use crate::tls::Facts;
+use crate::tls::x509::Summary;
 
 /// A request as templates see it.
 pub struct Scope<'a> {
@@ -17,7 +21,7 @@ pub struct Scope<'a> {
     /// Its connection.
     pub client: &'a Client,
     /// The client's address, after trusted proxies.
-    pub address: SocketAddr,
+    pub address: ClientAddr,
     /// The decoded path: `$uri`.
     pub path: &'a [u8],
     /// `$server_name`.
@@ -26,10 +30,12 @@ pub struct Scope<'a> {
     pub proxy_host: &'a str,
     /// `$request_id`, made when first asked for.
     pub request_id: &'a RequestId,
+    /// The head of the peer's answer, once it is passed on.
+    pub answer: Option<&'a ResponseHead>,
 }
 
 /// 32 hexadecimal digits that no other request has, made when first asked for.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct RequestId(OnceCell<String>);
 
 impl RequestId {
@@ -59,19 +65,33 @@ impl Scope<'_> {
     fn variable(&self, variable: &Variable, out: &mut Vec<u8>) -> bool {
         let head = self.head;
         match variable {
-            Variable::RemoteAddr => address_text(out, self.address.ip()),
-            Variable::RemotePort => encode::decimal(out, self.address.port().into()),
+            Variable::RemoteAddr => match self.address.ip() {
+                Some(ip) => address_text(out, ip),
+                None => out.extend_from_slice(b"unix:"),
+            },
+            Variable::BinaryRemoteAddr => match self.address.ip().map(|ip| ip.to_canonical()) {
+                Some(IpAddr::V4(ip)) => out.extend_from_slice(&ip.octets()),
+                Some(IpAddr::V6(ip)) => out.extend_from_slice(&ip.octets()),
+                None => out.extend_from_slice(b"unix:"),
+            },
+            Variable::RemotePort => return number(out, self.address.port()),
             Variable::RemoteUser => return append(out, remote_user(head).as_deref()),
-            Variable::ServerAddr => address_text(out, self.client.local.ip()),
-            Variable::ServerPort => encode::decimal(out, self.client.local.port().into()),
+            Variable::ServerAddr => match &self.client.local {
+                Endpoint::Ip(address) => address_text(out, address.ip()),
+                unix => out.extend_from_slice(unix.to_string().as_bytes()),
+            },
+            Variable::ServerPort => return number(out, self.client.local.port()),
             Variable::ServerProtocol => out.extend_from_slice(protocol(head).as_bytes()),
             Variable::ServerName => out.extend_from_slice(self.server_name.as_bytes()),
-            Variable::Scheme => out.extend_from_slice(b"http"),
+            Variable::Scheme => out.extend_from_slice(self.client.security.scheme().as_bytes()),
+            Variable::Tls(variable) => return tls_variable(*variable, self.client.security.facts(), out),
             Variable::Host => match head.host() {
                 Some(host) => out.extend(host_alone(host).iter().map(u8::to_ascii_lowercase)),
                 None => out.extend_from_slice(self.server_name.as_bytes()),
             },
-            Variable::Http(name) => return self.field(name, out),
+            Variable::Http(name) => {
+                return values(self.head.fields().filter(|field| !field.is_unusual()), name, out);
+            }
             Variable::Request => out.extend_from_slice(head.request_line()),
             Variable::RequestMethod => out.extend_from_slice(head.method()),
             Variable::RequestUri => out.extend_from_slice(head.origin_form()),
@@ -84,41 +104,71 @@ impl Scope<'_> {
             }
             Variable::Arg(name) => return append(out, argument(head.query().unwrap_or_default(), name)),
             Variable::Cookie(name) => {
-                let mut cookies = head.fields().filter(|field| field.known == Known::Cookie);
-                return append(out, cookies.find_map(|field| cookie(field.value, name)));
+                return append(out, self.cookies(name).next());
+            }
+            Variable::UpstreamHttp(name) => {
+                return self.answer.is_some_and(|answer| values(answer.fields(), name, out));
+            }
+            Variable::UpstreamCookie(name) => {
+                let mut fields = self.answer.into_iter().flat_map(|answer| answer.fields());
+                return append(out, fields.find_map(|field| set_cookie(&field, name)));
             }
             Variable::RequestId => out.extend_from_slice(self.request_id.get().as_bytes()),
             Variable::ProxyHost => out.extend_from_slice(self.proxy_host.as_bytes()),
             Variable::ProxyAddXForwardedFor => {
                 let before = joined(head, Known::XForwardedFor);
-                if !before.is_empty() {
-                    out.extend_from_slice(&before);
-                    out.extend_from_slice(b", ");
+                out.extend_from_slice(&before);
+                if let Some(ip) = self.address.ip() {
+                    if !before.is_empty() {
+                        out.extend_from_slice(b", ");
+                    }
+                    address_text(out, ip);
                 }
-                address_text(out, self.address.ip());
             }
             Variable::Connection => encode::decimal(out, self.client.serial),
+            Variable::ProxyProtocolAddr => return ip(out, self.proxied().map(|said| said.source.ip())),
+            Variable::ProxyProtocolPort => return number(out, self.proxied().map(|said| said.source.port())),
+            Variable::ProxyProtocolServerAddr => return ip(out, self.proxied().map(|said| said.destination.ip())),
+            Variable::ProxyProtocolServerPort => {
+                return number(out, self.proxied().map(|said| said.destination.port()));
+            }
+            Variable::RealipRemoteAddr => match self.client.sender() {
+                ClientAddr::Ip(address) => address_text(out, address.ip()),
+                ClientAddr::Unix => out.extend_from_slice(b"unix:"),
+            },
+            Variable::RealipRemotePort => return number(out, self.client.sender().port()),
             Variable::Log(_) => return false,
         }
         true
     }
 
-    /// `$http_NAME`: the values of a field, joined; the name has `_` where the field has `-`.
-    fn field(&self, name: &str, out: &mut Vec<u8>) -> bool {
-        let is_meant = |field: &[u8]| {
-            let same = |(a, b): (&u8, u8)| if *a == b'-' { b == b'_' } else { a.to_ascii_lowercase() == b };
-            field.len() == name.len() && field.iter().zip(name.bytes()).all(same)
-        };
-        let mut found = false;
-        for field in self.head.fields().filter(|field| !field.is_unusual() && is_meant(field.name)) {
-            if found {
-                out.extend_from_slice(b", ");
-            }
-            out.extend_from_slice(field.value);
-            found = true;
-        }
-        found
+    /// What the connection's PROXY header said.
+    fn proxied(&self) -> Option<Addresses> {
+        self.client.proxied.as_ref().map(|proxied| proxied.addresses)
     }
+
+    /// The values of all cookies of a name, in their order.
+    pub fn cookies(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        let fields = self.head.fields().filter(|field| field.known == Known::Cookie);
+        fields.flat_map(move |field| cookies(field.value, name))
+    }
+}
+
+/// `$http_NAME`: the values of a field, joined; the name has `_` where the field has `-`.
+fn values<'a>(fields: impl Iterator<Item = Field<'a>>, name: &str, out: &mut Vec<u8>) -> bool {
+    let is_meant = |field: &[u8]| {
+        let same = |(a, b): (&u8, u8)| if *a == b'-' { b == b'_' } else { a.to_ascii_lowercase() == b };
+        field.len() == name.len() && field.iter().zip(name.bytes()).all(same)
+    };
+    let mut found = false;
+    for field in fields.filter(|field| is_meant(field.name)) {
+        if found {
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(field.value);
+        found = true;
+    }
+    found
 }
 
 impl telemetry::Variables for Scope<'_> {
@@ -127,17 +177,49 @@ impl telemetry::Variables for Scope<'_> {
     }
 }
 
+/// `$ssl_*`; without TLS none of them has a value.
+fn tls_variable(variable: TlsVariable, facts: Option<&Facts>, out: &mut Vec<u8>) -> bool {
+    let Some(facts) = facts else { return false };
+    let certificate = |part: fn(&Summary) -> &str| facts.certificate.as_ref().map(|c| part(c).as_bytes());
+    let value: Option<&[u8]> = match variable {
+        TlsVariable::Https => Some(b"on"),
+        TlsVariable::Protocol => Some(facts.protocol.as_bytes()),
+        TlsVariable::Cipher => Some(facts.cipher.as_bytes()),
+        TlsVariable::ServerName => facts.server_name.as_deref().map(str::as_bytes),
+        TlsVariable::SessionReused => Some(if facts.resumed { b"r" } else { b"." }),
+        TlsVariable::ClientVerify => {
+            out.extend_from_slice(facts.client.text().as_bytes());
+            return true;
+        }
+        TlsVariable::ClientSubject => certificate(|c| &c.subject),
+        TlsVariable::ClientIssuer => certificate(|c| &c.issuer),
+        TlsVariable::ClientSerial => certificate(|c| &c.serial),
+    };
+    append(out, value)
+}
+
 fn append(out: &mut Vec<u8>, value: Option<&[u8]>) -> bool {
     out.extend_from_slice(value.unwrap_or_default());
     value.is_some()
 }
 
+fn ip(out: &mut Vec<u8>, value: Option<IpAddr>) -> bool {
+    if let Some(value) = value {
+        address_text(out, value);
+    }
+    value.is_some()
+}
+
+fn number(out: &mut Vec<u8>, value: Option<u16>) -> bool {
+    if let Some(value) = value {
+        encode::decimal(out, value.into());
+    }
+    value.is_some()
+}
+
 /// `HTTP/1.1`.
 pub fn protocol(head: &RequestHead) -> &'static str {
-    match head.version() {
-        crate::http1::Version::Http10 => "HTTP/1.0",
-        crate::http1::Version::Http11 => "HTTP/1.1",
-    }
+    head.version().as_str()
 }
 
 /// The host without its port.
@@ -153,13 +235,21 @@ fn argument<'a>(query: &'a [u8], name: &str) -> Option<&'a [u8]> {
     })
 }
 
-/// The value of a cookie in one Cookie field.
-fn cookie<'a>(field: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    field.split(|b| matches!(b, b';' | b',')).find_map(|pair| {
-        let pair = pair.trim_ascii();
-        let at = pair.iter().position(|b| *b == b'=')?;
-        pair[..at].trim_ascii().eq_ignore_ascii_case(name.as_bytes()).then(|| pair[at + 1..].trim_ascii())
-    })
+/// The values of the cookies of a name in one Cookie field.
+fn cookies<'a>(field: &'a [u8], name: &str) -> impl Iterator<Item = &'a [u8]> {
+    field.split(|b| matches!(b, b';' | b',')).filter_map(move |pair| named(pair, name))
+}
+
+/// The value that one Set-Cookie field gives to a cookie. (nginx: `$upstream_cookie_NAME`.)
+fn set_cookie<'a>(field: &Field<'a>, name: &str) -> Option<&'a [u8]> {
+    let pair = field.value.split(|b| *b == b';').next().filter(|_| field.known == Known::SetCookie)?;
+    named(pair, name)
+}
+
+/// The value of `NAME=VALUE`, if that is the name.
+fn named<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let at = pair.iter().position(|b| *b == b'=')?;
+    pair[..at].trim_ascii().eq_ignore_ascii_case(name.as_bytes()).then(|| pair[at + 1..].trim_ascii())
 }
 
 /// The user of Basic credentials (RFC 7617).
@@ -193,6 +283,7 @@ fn base64(text: &[u8]) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::secure::Security;
     use super::*;
     use crate::http1::Limits;
 
@@ -202,16 +293,20 @@ mod tests {
         let host: (&[u8], &[u8]) = (b"Host", b"a");
         head.compose(b"GET", b"/x?y=1", std::iter::once(host).chain(fields.iter().copied()), &Limits::default())
             .unwrap();
-        let address: SocketAddr = "192.0.2.7:4711".parse().unwrap();
-        let client = Client { remote: address, local: address, listener: address, serial: 1, hosts: None };
+        let address: std::net::SocketAddr = "192.0.2.7:4711".parse().unwrap();
+        let (local, listener) = (address.into(), address.into());
+        let (proxied, security) = (None, Security::Plain);
+        let (remote, hosts, h2c) = (address.into(), None, false);
+        let client = Client { remote, local, listener, serial: 1, hosts, h2c, proxied, security };
         let scope = Scope {
             head: &head,
             client: &client,
-            address,
+            address: address.into(),
             path: b"/x",
             server_name: "",
             proxy_host: "",
             request_id: &RequestId::default(),
+            answer: None,
         };
         let mut out = Vec::new();
         scope.variable(&variable, &mut out);
@@ -249,7 +344,7 @@ mod tests {
         for (field, expected) in
             [("sid=7", Some("7")), ("a=1; sid=7; b=2", Some("7")), ("xsid=1;sid = 7 ", Some("7")), ("sidx=1", None)]
         {
-            assert_eq!(cookie(field.as_bytes(), "sid"), expected.map(str::as_bytes), "{field}");
+            assert_eq!(cookies(field.as_bytes(), "sid").next(), expected.map(str::as_bytes), "{field}");
         }
     }
 

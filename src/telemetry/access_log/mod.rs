@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use super::event::RequestDone;
 use super::line::LineWriter;
+use super::session::SessionDone;
 use crate::config::model::{LogFormat, LogTarget};
 
 mod sink;
@@ -166,6 +167,15 @@ impl WorkerLog {
 
     /// Writes a request's line into the buffer. Never waits; does nothing if the log is off.
     pub fn write(&self, done: &RequestDone<'_>) {
+        self.append(|writer, format, out| writer.line(format, done, out));
+    }
+
+    /// Writes a session's line, as [`write`](WorkerLog::write) does a request's.
+    pub fn write_session(&self, done: &SessionDone<'_>) {
+        self.append(|writer, format, out| writer.session(format, done, out));
+    }
+
+    fn append(&self, line: impl FnOnce(&mut LineWriter, &LogFormat, &mut Vec<u8>)) {
         let settings = self.shared.settings.load();
         if !settings.on {
             return;
@@ -173,7 +183,7 @@ impl WorkerLog {
         let mut pending = self.pending.borrow_mut();
         let Pending { bytes, lines, writer } = &mut *pending;
         let first = bytes.is_empty();
-        writer.line(&settings.format, done, bytes);
+        line(writer, &settings.format, bytes);
         *lines += 1;
         if bytes.len() >= FULL_BATCH {
             self.hand_over(&mut pending);

@@ -46,8 +46,8 @@ impl World {
     /// The addresses of the group's peers: `1` for 10.1.0.1, in order.
     fn last_bytes(&self) -> Vec<u8> {
         let byte = |peer: &Arc<Peer>| match peer.addr.ip() {
-            IpAddr::V4(ip) => ip.octets()[3],
-            IpAddr::V6(_) => 0,
+            Some(IpAddr::V4(ip)) => ip.octets()[3],
+            _ => 0,
         };
         self.group().seats().map(|seat| byte(&seat.peer)).collect()
     }
@@ -161,8 +161,8 @@ fn a_name_has_no_peers_until_it_is_resolved_then_one_per_address_in_order() {
     world.apply(resolved("APP", &[3, 1, 2, 1]), T0);
     assert_eq!(world.last_bytes(), [1, 2, 3, 1, 2, 3]);
     let group = world.group();
-    assert!(group.tiers()[0].seats.iter().all(|seat| seat.server.weight == 2 && seat.peer.addr.port() == 80));
-    assert!(group.tiers()[1].seats.iter().all(|seat| seat.server.backup && seat.peer.addr.port() == 81));
+    assert!(group.tiers()[0].seats.iter().all(|seat| seat.server.weight == 2 && seat.peer.addr.port() == Some(80)));
+    assert!(group.tiers()[1].seats.iter().all(|seat| seat.server.backup && seat.peer.addr.port() == Some(81)));
     assert_eq!(group.seats().next().map(|seat| &*seat.peer.name), Some("10.1.0.1:80"));
 }
 
@@ -290,7 +290,7 @@ fn groups_and_listeners_come_and_go() {
     let world = World::of("a");
     let two = vec![Upstream { name: "h".into(), ..upstream("b") }, Upstream { keepalive: 1, ..upstream("a") }];
     let mut next = config(two);
-    next.servers[0].listen[0].address = ([0, 0, 0, 0], 81).into();
+    next.servers[0].listen[0].address = std::net::SocketAddr::from(([0, 0, 0, 0], 81)).into();
     let (applied, _) = world.apply(Change::Config(Arc::new(next)), T0);
     let expected = "+upstream h, ~upstream g, +h/10.0.0.2:80, +listen 0.0.0.0:81, -listen 0.0.0.0:80, routes";
     assert_eq!(applied.to_string(), expected);

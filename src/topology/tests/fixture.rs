@@ -27,15 +27,23 @@ pub(super) fn upstream(servers: &str) -> Upstream {
         method: Method::RoundRobin,
         key: None,
         servers: servers.split(',').map(str::trim).filter(|text| !text.is_empty()).map(server).collect(),
+        servers_file: None,
+        docker: false,
+        consul: None,
         keepalive: 32,
         keepalive_timeout: Duration::from_secs(60),
         keepalive_requests: 1000,
         keepalive_time: Duration::from_secs(3600),
+        proxy_protocol: None,
         queue: None,
         health_check: None,
         max_ejected: 100,
         try_when_all_fail: false,
         retry_budget: RetryBudget { percent: 20, min_per_second: 10 },
+        outliers: None,
+        warmup: vec![],
+        tls: None,
+        sticky: None,
     }
 }
 
@@ -53,9 +61,14 @@ pub(super) fn server(text: &str) -> UpstreamServer {
         backup: false,
         down: false,
         drain: false,
+        route: None,
     };
     for word in words {
         let (key, value) = word.split_once('=').unwrap_or((word, "0"));
+        if key == "route" {
+            server.route = Some(value.into());
+            continue;
+        }
         let number: u32 = value.parse().expect("a number");
         match key {
             "weight" => server.weight = number,
@@ -104,12 +117,17 @@ pub(super) fn config(upstreams: Vec<Upstream>) -> Config {
         access_log: LogTarget::Off,
         log_format: LogFormat::Combined,
         shutdown_timeout: Duration::from_secs(30),
-        trusted_proxies: vec![],
+        trusted_proxies: Default::default(),
+        real_ip_header: Default::default(),
         resolver: vec![],
         resolver_valid: None,
+        state_file: None,
+        takeover: None,
+        docker_socket: "/var/run/docker.sock".into(),
         admin: Admin { listen: None, token: None },
         upstreams,
         servers,
+        streams: vec![],
     }
 }
 
@@ -121,9 +139,11 @@ pub(super) fn virtual_server(names: &[&str], locations: &[(&str, usize)]) -> Ser
         _ => ServerName::Exact((*name).to_owned()),
     };
     Server {
-        listen: vec![Listen { address: SocketAddr::from(([0, 0, 0, 0], 80)), default_server: false }],
+        listen: vec![Listen::on(SocketAddr::from(([0, 0, 0, 0], 80)))],
         server_name: names.iter().map(name).collect(),
         locations: locations.iter().map(|(path, upstream)| location(path, *upstream)).collect(),
+        redirect_to_https: None,
+        hsts: None,
         client: ClientLimits {
             max_body_size: 1 << 20,
             body_buffer_size: 64 << 10,
@@ -134,6 +154,7 @@ pub(super) fn virtual_server(names: &[&str], locations: &[(&str, usize)]) -> Ser
             send_timeout: Duration::from_secs(60),
             keepalive_timeout: Duration::from_secs(75),
             keepalive_requests: 1000,
+            http2_max_concurrent_streams: 128,
         },
     }
 }
@@ -145,7 +166,8 @@ fn location(path: &str, upstream: usize) -> Location {
             Some(exact) => PathMatch::Exact(exact.to_owned()),
             None => PathMatch::Prefix(path.to_owned()),
         },
-        upstream,
+        upstream: Some(upstream),
+        fixed: None,
         replace: None,
         proxy_host: "g".into(),
         proxy: ProxySettings {
@@ -159,8 +181,13 @@ fn location(path: &str, upstream: usize) -> Location {
             hide_header: vec![],
             max_response_head: 64 << 10,
             tunnel_timeout: 3600 * second,
+            http_version: HttpVersion::default(),
+            hedge_after: None,
         },
         add_header: vec![],
+        limits: Default::default(),
+        split: None,
+        mirror: None,
     }
 }
 
@@ -197,7 +224,7 @@ pub(super) fn told(found: &Result<Lease, Refused>) -> String {
 
 /// A GET that has tried nobody.
 pub(super) fn get(tried: &Tried) -> Ask<'_> {
-    Ask { key: b"", repeatable: true, tried }
+    Ask { key: b"", repeatable: true, tried, bound: None }
 }
 
 /// A POST that has tried nobody.

@@ -6,7 +6,7 @@ use super::fixture::*;
 use crate::balancer::Method;
 use crate::config::model::{Queue, Upstream};
 use crate::health::{Command, Operator, Outcome, Seen, State};
-use crate::topology::{Ask, Group, Lease, Refused, Tried, Why};
+use crate::topology::{Ask, Group, Lease, Refused, Tried, Tries, Why};
 
 /// Requests that stay: whom they got, in order.
 fn held(group: &Group, count: usize) -> (String, Vec<Lease>) {
@@ -278,7 +278,7 @@ fn of_one_request_only_the_first_soft_failure_counts() {
 #[test]
 fn an_empty_group_has_nobody() {
     let (_topology, group) = group(upstream("app:5000"));
-    assert_eq!((one(&group, T0).as_str(), group.len(), group.attempts(0)), ("NoPeers", 0, 1));
+    assert_eq!((one(&group, T0).as_str(), group.len(), group.tries(0).in_all), ("NoPeers", 0, 1));
 }
 
 #[test]
@@ -343,17 +343,21 @@ fn retry_after_says_a_second_for_room_and_a_minute_for_the_operator() {
 }
 
 #[test]
-fn attempts_are_the_smaller_of_three_and_the_peers_unless_configured() {
-    // servers, configured; attempts
+fn tries_are_four_and_some_that_reach_nobody_unless_configured() {
+    // servers, configured; asked, in all
     let table = [
-        ("a", 0, 1),
-        ("a, b", 0, 2),
-        ("a, b, c, d", 0, 3),
-        ("a, b, c, d", 9, 4),
-        ("a, b", 1, 1),
-        ("a, b backup", 0, 2),
+        ("a", 0, (1, 1)),
+        ("a, b", 0, (2, 2)),
+        ("a, b, c", 0, (3, 3)),
+        ("a, b, c, d, e", 0, (4, 5)),
+        ("a, b, c, d, e, f, g, h, i, j, k, l, m", 0, (4, 12)),
+        ("a, b, c, d", 9, (4, 4)),
+        ("a, b, c, d", 2, (2, 2)),
+        ("a, b", 1, (1, 1)),
+        ("a, b backup", 0, (2, 2)),
     ];
-    for (servers, configured, attempts) in table {
-        assert_eq!(group(upstream(servers)).1.attempts(configured), attempts, "{servers}, {configured}");
+    for (servers, configured, (asked, in_all)) in table {
+        let tries = group(upstream(servers)).1.tries(configured);
+        assert_eq!(tries, Tries { asked, in_all }, "{servers}, {configured}");
     }
 }

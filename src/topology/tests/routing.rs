@@ -30,8 +30,8 @@ fn served(hosts: &VirtualHosts, host: &str, path: &str) -> String {
 
 fn on(server: Server, listen: &[(&str, bool)]) -> Server {
     let listen = listen.iter().map(|(address, default_server)| Listen {
-        address: address.parse().expect("an address"),
         default_server: *default_server,
+        ..Listen::on(address.parse::<SocketAddr>().expect("an address"))
     });
     Server { listen: listen.collect(), ..server }
 }
@@ -104,9 +104,9 @@ fn the_default_server_is_the_marked_one_of_that_address_else_the_first() {
         (81, "two.test", "a"),
         (82, "one.test", "b"),
     ];
-    assert_eq!(listeners.iter().map(|listener| listener.address.port()).collect::<Vec<_>>(), [80, 81, 82]);
+    assert_eq!(listeners.iter().map(|listener| listener.address.port()).collect::<Vec<_>>(), [80, 81, 82].map(Some));
     for (port, host, group) in table {
-        let address = SocketAddr::from(([0, 0, 0, 0], port));
+        let address = SocketAddr::from(([0, 0, 0, 0], port)).into();
         let listener = listeners.iter().find(|listener| listener.address == address).expect("it is listened on");
         assert_eq!(served(&listener.hosts, host, "/"), group, "{port} {host}");
     }

@@ -1,21 +1,29 @@
 //! What may a backend do to a proxy? Whatever a [`Script`] says, byte for byte; it remembers all that it was asked.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rustls::ServerConfig;
+
 use super::client::find;
 use super::gate::Gate;
+use super::tls::Socket;
 use super::{PATIENCE, eventually};
 
 /// An application on a loopback address of its own, so that its port can be nobody else's while it is stopped.
 /// It answers with its name until told otherwise. One thread per connection.
 pub struct Backend {
     address: SocketAddr,
+    /// Where it listens instead, if that is a unix socket.
+    path: Option<PathBuf>,
     shared: Arc<Shared>,
     acceptor: Mutex<Option<JoinHandle<()>>>,
 }
@@ -25,6 +33,8 @@ pub struct Backend {
 pub struct Request {
     /// Which connection brought it, counted from 0.
     pub connection: usize,
+    /// The PROXY header of that connection, of a backend that [expects](Backend::expect_proxy_header) one.
+    pub proxy_header: Vec<u8>,
     /// The head, with its empty line.
     pub head: String,
     pub method: String,
@@ -158,6 +168,11 @@ impl Backend {
         Backend::at_port(name, self.address.port())
     }
 
+    /// Speaks TLS from now on, on every connection that is opened.
+    pub fn secure(&self, config: Arc<ServerConfig>) {
+        *self.shared.tls.lock().unwrap() = Some(config);
+    }
+
     fn at_port(name: &str, port: u16) -> Backend {
         static NEXT: AtomicU32 = AtomicU32::new(1);
         let number = NEXT.fetch_add(1, SeqCst);
@@ -166,12 +181,24 @@ impl Backend {
         let listener = TcpListener::bind((ip, port)).expect("all of 127.0.0.0/8 is this machine");
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared { usual: Mutex::new(Script::text(name)), ..Shared::default() });
-        let acceptor = Mutex::new(Some(accept(listener, shared.clone())));
-        Backend { address, shared, acceptor }
+        let acceptor = Mutex::new(Some(accept(move || listener.accept().map(|(stream, _)| stream), shared.clone())));
+        Backend { address, path: None, shared, acceptor }
+    }
+
+    /// Starts an application behind a unix socket.
+    pub fn start_unix(name: &str, path: &Path) -> Backend {
+        let shared = Arc::new(Shared { usual: Mutex::new(Script::text(name)), ..Shared::default() });
+        let acceptor = Mutex::new(Some(accept(unix(path), shared.clone())));
+        Backend { address: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), path: Some(path.into()), shared, acceptor }
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// From now on every connection must begin with a PROXY header.
+    pub fn expect_proxy_header(&self) {
+        self.shared.proxied.store(true, SeqCst);
     }
 
     /// What it does for paths that have no script of their own.
@@ -206,19 +233,28 @@ impl Backend {
     pub fn stop_listening(&self) {
         let Some(acceptor) = self.acceptor.lock().unwrap().take() else { return };
         self.shared.closing.store(true, SeqCst);
-        let _ = TcpStream::connect_timeout(&self.address, PATIENCE);
+        match &self.path {
+            Some(path) => drop(UnixStream::connect(path)),
+            None => drop(TcpStream::connect_timeout(&self.address, PATIENCE)),
+        }
         acceptor.join().expect("the acceptor ends");
         self.shared.closing.store(false, SeqCst);
     }
 
     /// Listens again, on the same port.
     pub fn restart(&self) {
+        if let Some(path) = &self.path {
+            let _ = std::fs::remove_file(path);
+            *self.acceptor.lock().unwrap() = Some(accept(unix(path), self.shared.clone()));
+            return;
+        }
         let mut listener = None;
         eventually("the port can be bound again", || {
             listener = TcpListener::bind(self.address).ok();
             listener.is_some()
         });
-        *self.acceptor.lock().unwrap() = listener.map(|listener| accept(listener, self.shared.clone()));
+        *self.acceptor.lock().unwrap() =
+            listener.map(|listener| accept(move || listener.accept().map(|(stream, _)| stream), self.shared.clone()));
     }
 
     /// Like SIGSTOP: the kernel accepts, nobody answers.
@@ -247,6 +283,11 @@ impl Backend {
     /// How often `/health` was asked for.
     pub fn probes(&self) -> usize {
         self.shared.seen.lock().unwrap().iter().filter(|request| request.target == "/health").count()
+    }
+
+    /// The latest request for `/health`.
+    pub fn health_request(&self) -> Option<Request> {
+        self.shared.seen.lock().unwrap().iter().rfind(|request| request.target == "/health").cloned()
     }
 
     /// The only request that it got.
@@ -281,6 +322,7 @@ impl Drop for Backend {
 #[derive(Default)]
 struct Shared {
     usual: Mutex<Script>,
+    tls: Mutex<Option<Arc<ServerConfig>>>,
     paths: Mutex<HashMap<String, Script>>,
     next: Mutex<VecDeque<Script>>,
     seen: Mutex<Vec<Request>>,
@@ -288,6 +330,7 @@ struct Shared {
     open: Mutex<HashMap<usize, TcpStream>>,
     frozen: (Mutex<bool>, Condvar),
     closing: AtomicBool,
+    proxied: AtomicBool,
     streamed: AtomicU64,
 }
 
@@ -308,9 +351,16 @@ impl Shared {
     }
 }
 
-fn accept(listener: TcpListener, shared: Arc<Shared>) -> JoinHandle<()> {
+/// Accepts on a path. What is accepted is read and written as any other stream, whatever its type is called.
+fn unix(path: &Path) -> impl FnMut() -> io::Result<TcpStream> + use<> {
+    let listener = UnixListener::bind(path).expect("nobody else has the path");
+    move || listener.accept().map(|(stream, _)| TcpStream::from(OwnedFd::from(stream)))
+}
+
+fn accept(mut next: impl FnMut() -> io::Result<TcpStream> + Send + 'static, shared: Arc<Shared>) -> JoinHandle<()> {
     std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
+        loop {
+            let Ok(stream) = next() else { continue };
             if shared.closing.load(SeqCst) {
                 return;
             }
@@ -318,9 +368,15 @@ fn accept(listener: TcpListener, shared: Arc<Shared>) -> JoinHandle<()> {
             let _ = stream.set_nodelay(true);
             shared.open.lock().unwrap().insert(number, stream.try_clone().expect("descriptors suffice"));
             let shared = shared.clone();
+            let stream = match &*shared.tls.lock().unwrap() {
+                Some(config) => Socket::server(stream, config),
+                None => Socket::Plain(stream),
+            };
             std::thread::spawn(move || {
-                let mut wire = Wire { number, stream, ahead: Vec::new(), shared };
-                while wire.serve_one().is_some() {}
+                let mut wire = Wire { number, stream, ahead: Vec::new(), proxy_header: Vec::new(), shared };
+                if !wire.shared.proxied.load(SeqCst) || wire.read_proxy_header().is_some() {
+                    while wire.serve_one().is_some() {}
+                }
                 wire.shared.open.lock().unwrap().remove(&number);
             });
         }
@@ -330,8 +386,9 @@ fn accept(listener: TcpListener, shared: Arc<Shared>) -> JoinHandle<()> {
 /// One connection, seen from the application.
 struct Wire {
     number: usize,
-    stream: TcpStream,
+    stream: Socket,
     ahead: Vec<u8>,
+    proxy_header: Vec<u8>,
     shared: Arc<Shared>,
 }
 
@@ -342,6 +399,7 @@ impl Wire {
         self.shared.wait_while_frozen();
         let mut request = parse(&head);
         request.connection = self.number;
+        request.proxy_header = self.proxy_header.clone();
         let index = {
             let mut seen = self.shared.seen.lock().unwrap();
             seen.push(request.clone());
@@ -372,15 +430,19 @@ impl Wire {
                 Step::Echo => loop {
                     let bytes = std::mem::take(&mut self.ahead);
                     self.stream.write_all(&bytes).ok()?;
-                    self.fill()?;
+                    if self.fill().is_none() {
+                        self.stream.half_close();
+                        return None;
+                    }
                 },
                 Step::Close => {
-                    let _ = self.stream.shutdown(Shutdown::Both);
+                    self.stream.half_close();
+                    let _ = self.stream.tcp().shutdown(Shutdown::Both);
                     return None;
                 }
                 Step::Reset => {
                     self.shared.open.lock().unwrap().remove(&self.number);
-                    let _ = socket2::SockRef::from(&self.stream).set_linger(Some(Duration::ZERO));
+                    let _ = socket2::SockRef::from(self.stream.tcp()).set_linger(Some(Duration::ZERO));
                     return None;
                 }
                 Step::Hang => {
@@ -393,6 +455,30 @@ impl Wire {
         }
         let close = request.field("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
         (body_read && !close).then_some(())
+    }
+
+    /// A line, or a signature, four bytes and as many as the last two say.
+    fn read_proxy_header(&mut self) -> Option<()> {
+        let length = loop {
+            match self.ahead.as_slice() {
+                [b'P', ..] => {
+                    if let Some(end) = find(&self.ahead, b"\r\n") {
+                        break end + 2;
+                    }
+                }
+                [b'\r', ..] if self.ahead.len() >= 16 => {
+                    let length = 16 + usize::from(u16::from_be_bytes([self.ahead[14], self.ahead[15]]));
+                    if self.ahead.len() >= length {
+                        break length;
+                    }
+                }
+                [] | [b'\r', ..] => {}
+                other => panic!("no PROXY header: {:?}", String::from_utf8_lossy(other)),
+            }
+            self.fill()?;
+        };
+        self.proxy_header = self.ahead.drain(..length).collect();
+        Some(())
     }
 
     fn read_head(&mut self) -> Option<Vec<u8>> {

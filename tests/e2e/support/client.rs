@@ -1,14 +1,21 @@
 //! What does a client see? Bytes: this one sends what it is told and reads answers by their framing.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConfig;
+
 use super::PATIENCE;
+use super::tls::Socket;
 
 /// One connection to weir.
 pub struct Client {
-    stream: TcpStream,
+    stream: Socket,
     /// Bytes that came after what was read last.
     ahead: Vec<u8>,
 }
@@ -67,6 +74,11 @@ impl Client {
         Client::of(TcpStream::connect_timeout(&address, PATIENCE).expect("weir accepts"))
     }
 
+    /// `None`: nobody listens there.
+    pub fn try_connect(address: SocketAddr) -> Option<Client> {
+        TcpStream::connect_timeout(&address, PATIENCE).ok().map(Client::of)
+    }
+
     /// From an address of one's own choice: all of 127.0.0.0/8 is this machine.
     pub fn connect_from(source: IpAddr, address: SocketAddr) -> Client {
         let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
@@ -75,16 +87,39 @@ impl Client {
         Client::of(socket.into())
     }
 
+    /// Over a unix socket, which is read and written as any other stream, whatever its type is called.
+    pub fn connect_unix(path: &Path) -> Client {
+        Client::of(OwnedFd::from(UnixStream::connect(path).expect("weir accepts")).into())
+    }
+
     fn of(stream: TcpStream) -> Client {
-        stream.set_nodelay(true).unwrap();
+        // Means nothing to a unix socket.
+        let _ = stream.set_nodelay(true);
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
-        Client { stream, ahead: Vec::new() }
+        Client { stream: Socket::Plain(stream), ahead: Vec::new() }
+    }
+
+    /// Speaks TLS from now on, and asks for `name`.
+    pub fn secure(self, config: &Arc<ClientConfig>, name: &str) -> Client {
+        let Socket::Plain(tcp) = self.stream else { panic!("it speaks TLS already") };
+        Client { stream: Socket::client(tcp, config, name), ahead: Vec::new() }
+    }
+
+    /// What TLS has agreed on.
+    pub fn tls(&self) -> &rustls::ClientConnection {
+        let Socket::Client(tls) = &self.stream else { panic!("it does not speak TLS") };
+        &tls.conn
+    }
+
+    /// Sends bytes, which weir may not want; true if it took them.
+    pub fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.stream.write_all(bytes.as_ref()).is_ok()
     }
 
     /// Another handle on the same connection, to write from a second thread.
     pub fn writer(&self) -> TcpStream {
-        self.stream.try_clone().unwrap()
+        self.stream.tcp().try_clone().unwrap()
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -97,8 +132,8 @@ impl Client {
     }
 
     /// No more will be sent.
-    pub fn half_close(&self) {
-        self.stream.shutdown(Shutdown::Write).unwrap();
+    pub fn half_close(&mut self) {
+        self.stream.half_close();
     }
 
     pub fn get(&mut self, path: &str) -> Response {
@@ -252,9 +287,9 @@ impl Client {
 
     /// True if no byte and no end comes within `pause`.
     pub fn is_silent_for(&mut self, pause: Duration) -> bool {
-        self.stream.set_read_timeout(Some(pause)).unwrap();
+        self.stream.tcp().set_read_timeout(Some(pause)).unwrap();
         let silent = self.ahead.is_empty() && matches!(self.fill(), Err(Broken::Silent));
-        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.stream.tcp().set_read_timeout(Some(PATIENCE)).unwrap();
         silent
     }
 

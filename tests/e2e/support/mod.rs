@@ -1,16 +1,20 @@
 //! What does an end-to-end test stand on? The real binary, backends that misbehave on command, a client that sees bytes.
 
+pub mod api;
 pub mod backend;
 pub mod client;
 pub mod dns;
 pub mod gate;
+pub mod raw;
 pub mod site;
+pub mod tls;
 pub mod weir;
 
 pub use backend::{Backend, Script};
 pub use client::{Client, Response, get};
 pub use gate::Gate;
 pub use site::Site;
+pub use tls::Authority;
 pub use weir::Weir;
 
 use std::time::{Duration, Instant};

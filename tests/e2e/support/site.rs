@@ -7,6 +7,7 @@ use super::weir::Weir;
 #[derive(Clone)]
 pub struct Site {
     servers: Vec<String>,
+    listen: String,
     top: String,
     upstream: String,
     location: String,
@@ -23,11 +24,18 @@ impl Site {
     pub fn servers(entries: impl IntoIterator<Item = String>) -> Site {
         Site {
             servers: entries.into_iter().collect(),
+            listen: "\"127.0.0.1:0\"".into(),
             top: String::new(),
             upstream: String::new(),
             location: String::new(),
             rest: String::new(),
         }
+    }
+
+    /// Says where it listens, as it stands behind `listen = `.
+    pub fn listen(mut self, value: &str) -> Site {
+        self.listen = value.into();
+        self
     }
 
     /// Adds a line at the top of the file.
@@ -62,11 +70,11 @@ impl Site {
     }
 
     pub fn toml(&self) -> String {
-        let Site { servers, top, upstream, location, rest } = self;
+        let Site { servers, listen, top, upstream, location, rest } = self;
         let servers = servers.join(",\n  ");
         format!(
             "{top}\n[upstream.web]\nservers = [\n  {servers}\n]\n{upstream}\n\
-             [[server]]\nlisten = \"127.0.0.1:0\"\n\
+             [[server]]\nlisten = {listen}\n\
              [[server.location]]\npath = \"/\"\nproxy_pass = \"http://web\"\n{location}\n{rest}\n"
         )
     }

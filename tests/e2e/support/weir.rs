@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
@@ -15,7 +16,7 @@ use super::client::{Client, Response, get};
 /// A running weir, killed when dropped. When its test panics, its output is printed.
 pub struct Weir {
     child: Child,
-    folder: tempfile::TempDir,
+    folder: Arc<tempfile::TempDir>,
     log: Lines,
     access: Lines,
     address: SocketAddr,
@@ -25,22 +26,76 @@ impl Weir {
     /// Starts `weir run` and waits until it listens. `@DIR@` in the text is the test's own folder; an `[admin]` socket
     /// there is added unless the text says otherwise.
     pub fn start(toml: &str) -> Weir {
-        let mut weir = Weir::launch(toml);
-        weir.address = weir.addresses(1)[0];
+        Weir::start_with(toml, |_| {})
+    }
+
+    /// As [`Weir::start`], after `prepare` has put into the folder what the configuration names.
+    pub fn start_with(toml: &str, prepare: impl FnOnce(&Path)) -> Weir {
+        let mut weir = Weir::launch_with(toml, prepare);
+        weir.addresses(1);
         weir
     }
 
     /// Starts `weir run`, for which it may be impossible to listen.
     pub fn launch(toml: &str) -> Weir {
-        let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        std::fs::write(folder.path().join("upstream.toml"), complete(toml, folder.path())).unwrap();
-        let mut child = Command::new(binary())
-            .args(["run", "-c", "upstream.toml"])
+        Weir::launch_with(toml, |_| {})
+    }
+
+    /// As [`Weir::launch`], after `prepare`.
+    pub fn launch_with(toml: &str, prepare: impl FnOnce(&Path)) -> Weir {
+        Weir::launch_in(folder_of(toml, prepare), |_| {})
+    }
+
+    /// Starts `weir run` after `adapt` has changed how it is started.
+    pub fn launch_adapted(toml: &str, adapt: impl FnOnce(&mut Command)) -> Weir {
+        Weir::launch_in(folder_of(toml, |_| {}), adapt)
+    }
+
+    /// Starts `weir run` with a listening socket from the service manager.
+    pub fn launch_activated(toml: &str, socket: OwnedFd) -> Weir {
+        let folder = folder_of(toml, |_| {});
+        // Within the shell that becomes weir, so that `LISTEN_PID` is weir's.
+        let script = "exec 3<&0 0</dev/null; LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=http exec \"$@\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", script, "sh"]).arg(binary()).args(["run", "-c", "upstream.toml"]).stdin(socket);
+        Weir::spawn(folder, command)
+    }
+
+    /// Starts `weir run --takeover` in the same folder, to follow this one.
+    pub fn successor(&self) -> Weir {
+        self.successor_adapted(|_| {})
+    }
+
+    /// As [`Weir::successor`], after `adapt` has changed how it is started.
+    pub fn successor_adapted(&self, adapt: impl FnOnce(&mut Command)) -> Weir {
+        Weir::launch_in(Arc::clone(&self.folder), |command| {
+            command.arg("--takeover");
+            adapt(command);
+        })
+    }
+
+    /// Kills it, as a crash would, and starts it again in the same folder.
+    pub fn restart(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        *self = Weir::launch_in(Arc::clone(&self.folder), |_| {});
+        self.addresses(1);
+    }
+
+    fn launch_in(folder: Arc<tempfile::TempDir>, adapt: impl FnOnce(&mut Command)) -> Weir {
+        let mut command = Command::new(binary());
+        command.args(["run", "-c", "upstream.toml"]).stdin(Stdio::null());
+        adapt(&mut command);
+        Weir::spawn(folder, command)
+    }
+
+    fn spawn(folder: Arc<tempfile::TempDir>, mut command: Command) -> Weir {
+        let mut child = command
             .current_dir(folder.path())
             .env("WEIR_LOG", "info")
             .env("NO_COLOR", "1")
             .env_remove("WEIR_CONFIG")
-            .stdin(Stdio::null())
+            .env_remove("SSL_CERT_FILE")
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -57,16 +112,17 @@ impl Weir {
 
     /// Where the first `count` listeners listen, in the order of their lines in the log.
     pub fn addresses(&mut self, count: usize) -> Vec<SocketAddr> {
-        const SAID: &str = "listening on http://";
+        const SAID: [&str; 2] = ["listening on http://", "listening on https://"];
         let begun = Instant::now();
         loop {
             let lines = self.log.all();
             let found: Vec<SocketAddr> = lines
                 .iter()
-                .filter_map(|line| line.split_once(SAID))
+                .filter_map(|line| SAID.iter().find_map(|said| line.split_once(said)))
                 .filter_map(|(_, rest)| rest.split_whitespace().next()?.trim_end_matches('/').parse().ok())
                 .collect();
             if found.len() >= count {
+                self.address = found[0];
                 return found;
             }
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -75,6 +131,14 @@ impl Weir {
             assert!(begun.elapsed() < PATIENCE, "weir does not listen:\n{}", lines.join("\n"));
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Where the first listener of a stream listens; `protocol` is `tcp` or `udp`.
+    pub fn listens_on(&self, protocol: &str) -> SocketAddr {
+        let said = format!(" listening on {protocol}://");
+        let line = self.wait_for(&said, |line| line.contains(&said) && !line.contains("no longer"));
+        let (_, address) = line.split_once("://").expect("an address follows");
+        address.trim().parse().expect("an address follows")
     }
 
     /// GET on a connection of its own, as `curl` does.
@@ -151,11 +215,11 @@ impl Weir {
         self.signal(Signal::HUP);
     }
 
-    fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill_process(self.pid(), signal).expect("weir is running");
     }
 
-    fn pid(&self) -> Pid {
+    pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
     }
 
@@ -177,9 +241,28 @@ impl Weir {
 
     /// The most memory it ever held, in bytes.
     pub fn peak_memory(&self) -> u64 {
+        self.status("VmHWM:") * 1024
+    }
+
+    /// The memory that it holds, in bytes.
+    pub fn memory(&self) -> u64 {
+        self.status("VmRSS:") * 1024
+    }
+
+    pub fn threads(&self) -> usize {
+        usize::try_from(self.status("Threads:")).unwrap()
+    }
+
+    /// How many descriptors it has open.
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).unwrap().count()
+    }
+
+    /// What Linux says of the process: a number, of kB if it is memory.
+    fn status(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells the peak");
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
+        let value = status.lines().find_map(|line| line.strip_prefix(name)).expect("Linux tells it");
+        value.trim().trim_end_matches(" kB").parse().unwrap()
     }
 }
 
@@ -197,9 +280,15 @@ impl Drop for Weir {
 
 /// Runs another subcommand to its end: exit code, stdout, stderr.
 pub fn command(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, String) {
+    command_with(folder, arguments, &[])
+}
+
+/// The same, with these variables in its environment.
+pub fn command_with(folder: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String, String) {
     let done = Command::new(binary())
         .args(arguments)
         .current_dir(folder)
+        .envs(variables.iter().copied())
         .env("NO_COLOR", "1")
         .env_remove("WEIR_CONFIG")
         .stdin(Stdio::null())
@@ -212,6 +301,14 @@ pub fn command(folder: &Path, arguments: &[&str]) -> (Option<i32>, String, Strin
 /// The binary of this crate, or another build of it that is to be put to the test: `WEIR_E2E_BINARY`.
 fn binary() -> PathBuf {
     std::env::var_os("WEIR_E2E_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_weir").into()).into()
+}
+
+/// A new folder with this configuration, after `prepare` has put into it what that names.
+fn folder_of(toml: &str, prepare: impl FnOnce(&Path)) -> Arc<tempfile::TempDir> {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    prepare(folder.path());
+    std::fs::write(folder.path().join("upstream.toml"), complete(toml, folder.path())).unwrap();
+    Arc::new(folder)
 }
 
 fn complete(toml: &str, folder: &Path) -> String {

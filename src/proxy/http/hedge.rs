@@ -1,0 +1,358 @@
+//! Is it worth asking somebody else meanwhile? A peer that has not answered after `hedge_after` gets company: one other is
+//! asked as well, and whoever answers first serves the client. The other one is left, and not blamed.
+//!
+//! Nothing here runs where `hedge_after` is off.
+
+use std::future::{Future, poll_fn};
+use std::io::IoSlice;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use tokio::time::{sleep_until, timeout};
+
+use super::attempt::{Answered, End, PeerConn};
+use super::attempts::{Course, is_of_connecting, report};
+use super::headers;
+use super::http2::{self, Ended, Entry, Link, Peers};
+use super::join::limits_of;
+use super::outcome::Trouble;
+use super::request::Exchange;
+use super::side::Side;
+use super::story;
+use super::upload::Upload;
+use crate::clock::Timestamp;
+use crate::config::model::{HedgeAfter, HttpVersion, ProxySettings};
+use crate::health::Outcome;
+use crate::http1::{FieldSection, Framing, Method};
+use crate::net::{self, Buffer, Reuse};
+use crate::proxy::dial::{self, Content};
+use crate::proxy::worker::Worker;
+use crate::telemetry::{Answer, Failure};
+use crate::topology::{Ask, Group, Lease, Peer, Tried};
+
+/// What an attempt came to; with an error comes whether a byte of the request may have reached the peer.
+pub type Asked = Result<(PeerConn, Upload, Answered), (End, bool)>;
+
+/// A request as it goes out to a second peer, apart from the exchange, which is in the hands of the first attempt.
+struct Second {
+    worker: Rc<Worker>,
+    group: Arc<Group>,
+    head: Vec<u8>,
+    /// The PROXY header.
+    header: Option<Vec<u8>>,
+    http2: bool,
+    connect_timeout: Duration,
+    max_head: usize,
+}
+
+/// A second peer has begun to answer.
+struct Begun {
+    conn: PeerConn,
+    /// What it has said so far.
+    said: Buffer,
+    connected: Duration,
+}
+
+/// Who ended first.
+enum First<A, B> {
+    Own(A),
+    Other(B),
+}
+
+/// How it went on with two.
+enum Race<F> {
+    /// The first one's attempt has ended, and with it the other's.
+    Own(Asked),
+    /// The second answers.
+    Other(Lease, Begun),
+    /// The first has failed while the second was still waited for.
+    Second(Trouble, Lease, Pin<Box<F>>),
+}
+
+impl<'e> Exchange<'e> {
+    /// After which wait for this attempt somebody else is asked; `None`: nobody.
+    pub fn hedge_delay(&self, group: &Group) -> Option<Duration> {
+        let after = self.rules().proxy.hedge_after?;
+        let method = matches!(self.s.request.method_kind(), Method::Get | Method::Head);
+        let bare = self.body.framing == Framing::None && headers::upgrade(&self.s.request).is_none();
+        // A session may live in the memory of the one peer that the client is bound to.
+        if !method || !bare || self.hint.tag.is_some() {
+            return None;
+        }
+        match after {
+            HedgeAfter::Time(time) => Some(time),
+            HedgeAfter::Percentile(percent) => group.state.usual_wait(percent),
+        }
+    }
+
+    /// Asks the leased peer, and one other if it does not answer within `delay`. Says how the attempt ended that was not
+    /// left, whose lease is in `lease` then; what became of the other is told already.
+    ///
+    /// Boxed, for it is large, and most requests have none.
+    pub fn hedged<'a>(
+        &'a mut self,
+        course: &'a mut Course,
+        group: &'a Arc<Group>,
+        lease: &'a mut Lease,
+        may_abandon: bool,
+        connected: &'a mut Option<Duration>,
+        delay: Duration,
+    ) -> Pin<Box<dyn Future<Output = Asked> + 'a>>
+    where
+        'e: 'a,
+    {
+        Box::pin(self.race(course, group, lease, may_abandon, connected, delay))
+    }
+
+    async fn race(
+        &mut self,
+        course: &mut Course,
+        group: &Arc<Group>,
+        lease: &mut Lease,
+        may_abandon: bool,
+        connected: &mut Option<Duration>,
+        delay: Duration,
+    ) -> Asked {
+        let worker = Rc::clone(&self.conn.worker);
+        let rules = self.rules().proxy;
+        let second = self.second(group, rules);
+        let key = self.s.key.clone();
+        let mut told = None;
+        let ended = 'race: {
+            let mut first = pin!(self.attempt(group, lease, may_abandon, connected));
+            let wait = pin!(sleep_until(worker.clock.instant(lease.began() + delay)));
+            if let First::Own(ended) = either(first.as_mut(), wait).await {
+                break 'race Race::Own(ended);
+            }
+            let Some(other) = lease_other(group, course, lease, &key, worker.now()) else {
+                break 'race Race::Own(first.await);
+            };
+            course.hedged = true;
+            let mut answer = Box::pin(second.ask(Arc::clone(other.peer())));
+            match either(first.as_mut(), answer.as_mut()).await {
+                First::Own(Err((End::Peer(trouble), _))) => Race::Second(trouble, other, answer),
+                First::Own(ended) => {
+                    let now = worker.now();
+                    told = Some(story::attempt(&other, None, Answer::None, now));
+                    report(other.finish(Outcome::Neutral, now));
+                    Race::Own(ended)
+                }
+                First::Other(Ok(begun)) => Race::Other(other, begun),
+                First::Other(Err(trouble)) => {
+                    let now = worker.now();
+                    told = Some(story::attempt(&other, None, Answer::Failed(trouble.failure), now));
+                    if is_of_connecting(&trouble) {
+                        group.state.budget.refund(other.began());
+                        if !trouble.local {
+                            worker.connect_failed(other.peer());
+                        }
+                    }
+                    report(other.give_up(trouble.outcome(), &mut course.tried, now));
+                    Race::Own(first.await)
+                }
+            }
+        };
+        match ended {
+            Race::Own(ended) => {
+                self.s.attempts.extend(told);
+                ended
+            }
+            Race::Other(other, begun) => {
+                let now = worker.now();
+                self.s.attempts.push(story::attempt(lease, *connected, Answer::None, now));
+                course.tried.insert(lease.peer().id);
+                report(std::mem::replace(lease, other).outrun(now));
+                self.go_on(lease, begun, connected, may_abandon).await
+            }
+            // The other one is under way: it is the next attempt.
+            Race::Second(trouble, other, answer) => {
+                let failed = std::mem::replace(lease, other);
+                self.failed(course, group, failed, connected.take(), &trouble);
+                course.failed = Some(trouble);
+                match self.begun(answer, rules).await {
+                    Ok(begun) => self.go_on(lease, begun, connected, may_abandon).await,
+                    Err(end) => Err((end, true)),
+                }
+            }
+        }
+    }
+
+    fn second(&mut self, group: &Arc<Group>, rules: &ProxySettings) -> Rc<Second> {
+        let http2 = rules.http_version == HttpVersion::Http2;
+        self.write_head(group, http2);
+        Rc::new(Second {
+            worker: Rc::clone(&self.conn.worker),
+            group: Arc::clone(group),
+            head: self.s.to_peer.clone(),
+            header: dial::header(group, self.story.address, &self.conn.client.local),
+            http2,
+            connect_timeout: rules.connect_timeout,
+            max_head: rules.max_response_head,
+        })
+    }
+
+    /// The second peer's attempt becomes that of the exchange.
+    async fn go_on(
+        &mut self,
+        lease: &Lease,
+        begun: Begun,
+        connected: &mut Option<Duration>,
+        may_abandon: bool,
+    ) -> Asked {
+        let Begun { mut conn, said, connected: took } = begun;
+        *connected = Some(took);
+        self.conn.seat.slot.wait_for(Some(lease.peer().id));
+        self.s.response.clear();
+        self.s.peer_in = said;
+        let mut upload = Upload::sent();
+        match self.ask(&mut conn, &mut upload, may_abandon).await {
+            Ok(answered) => Ok((conn, upload, answered)),
+            Err(end) => Err((end, true)),
+        }
+    }
+
+    /// The first has failed, and nobody but the second is waited for.
+    async fn begun(
+        &mut self,
+        mut answer: Pin<Box<impl Future<Output = Result<Begun, Trouble>>>>,
+        rules: &ProxySettings,
+    ) -> Result<Begun, End> {
+        let Exchange { conn, s, .. } = self;
+        conn.deadline.set(conn.worker.now(), rules.read_timeout);
+        poll_fn(|cx| match answer.as_mut().poll(cx) {
+            Poll::Ready(ended) => Poll::Ready(ended.map_err(End::Peer)),
+            Poll::Pending if conn.stream.has_left(cx, &mut s.client_in) => Poll::Ready(Err(End::Left)),
+            Poll::Pending => {
+                conn.deadline.poll(cx).map(|()| Err(End::Peer(Trouble::late(Failure::ReadTimeout, rules))))
+            }
+        })
+        .await
+    }
+}
+
+/// Another peer that is up, if the budget allows to ask it.
+fn lease_other(group: &Group, course: &Course, first: &Lease, key: &[u8], now: Timestamp) -> Option<Lease> {
+    let mut tried: Tried = course.tried.clone();
+    tried.insert(first.peer().id);
+    // Not as a trial, nor as a last resort: nothing is gained by waiting for two that are ill.
+    let ask = Ask { key, repeatable: false, tried: &tried, bound: None };
+    let other = group.try_lease(&ask, now).ok().filter(|lease| !lease.is_last_resort() && !lease.is_trial())?;
+    group.try_retry(now).then_some(other)
+}
+
+/// Whoever of the two ends first; the first of them if both do.
+async fn either<A: Future, B: Future>(mut own: Pin<&mut A>, mut other: Pin<&mut B>) -> First<A::Output, B::Output> {
+    poll_fn(|cx| match own.as_mut().poll(cx) {
+        Poll::Ready(ended) => Poll::Ready(First::Own(ended)),
+        Poll::Pending => other.as_mut().poll(cx).map(First::Other),
+    })
+    .await
+}
+
+impl Second {
+    /// Sends the request, and waits for the first bytes of an answer.
+    async fn ask(self: Rc<Self>, peer: Arc<Peer>) -> Result<Begun, Trouble> {
+        let began = self.worker.now();
+        let mut conn = match self.idle(&peer, began) {
+            Some(conn) => conn,
+            None => {
+                let late = || {
+                    Trouble::new(Failure::ConnectTimeout, format!("no connection within {:?}", self.connect_timeout))
+                };
+                timeout(self.connect_timeout, self.connect(&peer, began)).await.map_err(|_| late())??
+            }
+        };
+        let connected = if conn.reuse.requests == 0 { self.worker.now().since(began) } else { Duration::ZERO };
+        conn.reuse.requests += 1;
+        conn.stream.announce(true);
+        let mut sent = 0;
+        let wrote = poll_fn(|cx| {
+            while sent < self.head.len() {
+                match conn.stream.poll_write(cx, &[IoSlice::new(&self.head[sent..])]) {
+                    Poll::Ready(Ok(n)) => sent += n,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+            conn.stream.poll_flush(cx)
+        });
+        if let Err(error) = wrote.await {
+            return Err(blame(conn.stream.trouble(Failure::Send, &error), &conn));
+        }
+        conn.stream.finish(&FieldSection::default());
+        let mut said = Buffer::default();
+        match poll_fn(|cx| conn.stream.poll_fill(&mut said, cx, self.max_head)).await {
+            Ok(1..) => {
+                conn.untested = false;
+                Ok(Begun { conn, said, connected })
+            }
+            Ok(0) => Err(blame(Trouble::new(Failure::Closed, "closed the connection without an answer"), &conn)),
+            Err(error) => Err(blame(conn.stream.trouble(Failure::Closed, &error), &conn)),
+        }
+    }
+
+    /// An idle connection, or a stream of one that is there.
+    fn idle(&self, peer: &Peer, now: Timestamp) -> Option<PeerConn> {
+        if self.http2 || self.group.config.keepalive == 0 {
+            return None;
+        }
+        let mut pools = self.worker.pools.borrow_mut();
+        let (stream, reuse) = pools.take(peer.id, self.trust(), true, now)?;
+        Some(PeerConn { stream: Side::Http1(stream), reuse, untested: true })
+    }
+
+    async fn connect(&self, peer: &Peer, now: Timestamp) -> Result<PeerConn, Trouble> {
+        let reuse = Reuse { opened: now, requests: 0, promised: None, trust: self.trust() };
+        if !self.http2 {
+            let stream = self.open(peer, Content::Http).await?;
+            return Ok(PeerConn { stream: Side::Http1(stream), reuse, untested: false });
+        }
+        if self.header.is_some() {
+            let stream = Box::new(self.link(peer).await?.alone(&self.worker));
+            return Ok(PeerConn { stream: Side::Http2(stream), reuse, untested: false });
+        }
+        loop {
+            match Peers::enter(&self.worker, peer.id, self.trust(), self.worker.now()) {
+                Entry::Stream(stream, untested) => {
+                    return Ok(PeerConn { stream: Side::Http2(stream), reuse, untested });
+                }
+                Entry::Wait(opening) => {
+                    if let Ended::Failed(trouble) = poll_fn(|cx| opening.poll(cx)).await {
+                        return Err(trouble.blames(false));
+                    }
+                }
+                Entry::Open(turn) => match self.link(peer).await {
+                    Ok(link) => turn.opened(link),
+                    Err(trouble) => {
+                        turn.failed(&trouble);
+                        return Err(trouble);
+                    }
+                },
+            }
+        }
+    }
+
+    async fn link(&self, peer: &Peer) -> Result<Link, Trouble> {
+        let stream = self.open(peer, Content::Http2).await?;
+        let shaken = http2::dial(stream, self.max_head).await;
+        let send = shaken.map_err(|_| Trouble::new(Failure::Connect, "closed the connection at once"))?;
+        Ok(Link::new(send, limits_of(&self.group), self.trust(), self.worker.now()))
+    }
+
+    async fn open(&self, peer: &Peer, content: Content) -> Result<net::Stream, Trouble> {
+        dial::open(&self.group, peer, self.header.as_deref(), content).await
+    }
+
+    fn trust(&self) -> Option<u64> {
+        self.group.config.tls.as_ref().map(|connector| connector.id())
+    }
+}
+
+/// A connection that was idle may have been closed long ago, which is nobody's failure.
+fn blame(trouble: Trouble, conn: &PeerConn) -> Trouble {
+    let stale = conn.untested && trouble.is_a_close();
+    Trouble { local: trouble.local || stale, ..trouble }
+}

@@ -1,0 +1,246 @@
+//! One client's connection of HTTP/2: its streams, each an exchange of its own.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::{Builder, SendResponse};
+use h2::{Reason, RecvStream};
+use http::Request;
+
+use super::heads;
+use super::stream::Stream;
+use super::tap::{Tap, Watch};
+use super::{SEND_BUFFER, STREAM_WINDOW};
+use crate::clock::Timestamp;
+use crate::config::model::ClientLimits;
+use crate::http1;
+use crate::net::Deadline;
+use crate::proxy::http::connection::{Client, Connection};
+use crate::proxy::http::side::Side;
+use crate::proxy::http::{grpc, request};
+use crate::proxy::worker::{Seat, Slot, Worker};
+
+/// Bytes that all streams of a client may send before they are taken: what its connection can make weir hold.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// How long a connection may take to end, once nothing is in flight on it any more.
+const LINGER: Duration = Duration::from_secs(5);
+/// The same when weir stops.
+const LAST_CALL: Duration = Duration::from_secs(1);
+
+/// A client's connection.
+struct Session {
+    worker: Rc<Worker>,
+    client: Client,
+    limits: std::sync::Arc<ClientLimits>,
+    h2: h2::server::Connection<Tap, Bytes>,
+    watch: Rc<Watch>,
+    deadline: Deadline,
+    /// Its streams in flight, and how they wake it.
+    live: Rc<Live>,
+    /// Streams that were begun.
+    requests: u64,
+    /// The client was told to send no further requests.
+    ending: bool,
+    /// What `idle` saw last.
+    seen: (usize, u64),
+}
+
+/// How many streams of a connection are in flight.
+struct Live {
+    count: Cell<usize>,
+    slot: Rc<Slot>,
+}
+
+/// One of them.
+struct InFlight(Rc<Live>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.count.set(self.0.count.get() - 1);
+        if self.0.count.get() == 0 {
+            self.0.slot.wake();
+        }
+    }
+}
+
+/// Serves a client that speaks HTTP/2. `begun`: what was already read of it.
+pub async fn serve(connection: Connection, begun: Vec<u8>) {
+    let Connection { worker, seat, stream, mut deadline, client, .. } = connection;
+    let Side::Http1(stream) = stream else { return };
+    let limits = worker.client_limits(&client);
+    let watch = Watch::new(&worker);
+    let tap = Tap::new(stream, begun, Rc::clone(&worker), Rc::clone(&watch));
+    deadline.set(worker.now(), limits.header_timeout);
+    let mut handshake = pin!(builder(&limits).handshake(tap));
+    let shaken = poll_fn(|cx| {
+        worker.begin_turn(&seat.slot, cx.waker());
+        match handshake.as_mut().poll(cx) {
+            Poll::Ready(h2) => Poll::Ready(h2.ok()),
+            Poll::Pending => deadline.poll(cx).map(|()| None),
+        }
+    });
+    let Some(h2) = shaken.await else { return };
+    let live = Rc::new(Live { count: Cell::new(0), slot: Rc::clone(&seat.slot) });
+    let mut session =
+        Session { worker, client, limits, h2, watch, deadline, live, requests: 0, ending: false, seen: (1, 0) };
+    poll_fn(|cx| {
+        session.worker.begin_turn(&seat.slot, cx.waker());
+        session.poll(cx)
+    })
+    .await;
+}
+
+fn builder(limits: &ClientLimits) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(limits.http2_max_concurrent_streams)
+        .initial_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(u32::try_from(limits.max_head_size).unwrap_or(u32::MAX))
+        .max_send_buffer_size(SEND_BUFFER)
+        .enable_connect_protocol();
+    builder
+}
+
+impl Session {
+    /// Ready when the connection is over.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if !self.ending && (self.is_leaving() || self.requests >= self.limits.keepalive_requests) {
+                self.end();
+            }
+            match self.h2.poll_accept(cx) {
+                Poll::Ready(Some(Ok((request, respond)))) => self.begin(request, respond),
+                Poll::Ready(Some(Err(error))) => {
+                    tracing::debug!("HTTP/2 connection of {}: {error}", self.client.remote);
+                    return Poll::Ready(());
+                }
+                Poll::Ready(None) => return Poll::Ready(()),
+                Poll::Pending if self.watch.is_flooded() => {
+                    tracing::info!("{} floods its HTTP/2 connection with frames: it is closed", self.client.remote);
+                    self.h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                    // Its last words are for a client that reads; nobody waits for one that does not.
+                    let _ = self.h2.poll_accept(cx);
+                    return Poll::Ready(());
+                }
+                Poll::Pending => return self.poll_idle(cx),
+            }
+        }
+    }
+
+    /// Weir stops, or no longer listens where the connection came from.
+    fn is_leaving(&self) -> bool {
+        self.worker.is_draining() || self.worker.with(|topology| self.client.spec(topology).is_none())
+    }
+
+    /// GOAWAY: what is in flight is finished, nothing new is begun.
+    fn end(&mut self) {
+        self.ending = true;
+        self.h2.graceful_shutdown();
+        self.seen.0 = usize::MAX;
+    }
+
+    /// Everything was said. The client is given time to end its side.
+    fn poll_last(&mut self, since: Timestamp, cx: &mut Context<'_>) -> Poll<()> {
+        self.deadline.set(since, LINGER);
+        if self.worker.is_draining() {
+            let (from, limit) = self.worker.last_call(since);
+            self.deadline.tighten(from, limit);
+        }
+        self.deadline.poll(cx)
+    }
+
+    /// Nothing happens just now: ends what has been idle too long. A client that still reads is not idle.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(since) = self.watch.closing_since() {
+            return self.poll_last(since, cx);
+        }
+        let live = self.live.count.get();
+        let seen = (live, self.watch.written());
+        if live > 0 {
+            self.seen = seen;
+            return Poll::Pending;
+        }
+        if seen != self.seen {
+            self.seen = seen;
+            let limit = match (self.ending, self.requests) {
+                (true, _) if self.worker.is_draining() => LAST_CALL,
+                (true, _) => LINGER,
+                (false, 0) => self.limits.header_timeout,
+                (false, _) => self.limits.keepalive_timeout,
+            };
+            self.deadline.set(self.worker.now(), limit);
+        }
+        if self.deadline.poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        if self.ending {
+            return Poll::Ready(());
+        }
+        self.end();
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Begins the exchange of one stream.
+    fn begin(&mut self, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
+        self.requests += 1;
+        self.live.count.set(self.live.count.get() + 1);
+        let in_flight = InFlight(Rc::clone(&self.live));
+        let (head, body) = request.into_parts();
+        let open = !body.is_end_stream();
+        let seat = self.worker.seat();
+        let connection = Connection {
+            worker: Rc::clone(&self.worker),
+            stream: Side::Http2(Box::new(Stream::of_client(body, respond))),
+            deadline: Deadline::new(self.worker.clock),
+            client: self.client.clone(),
+            requests: self.requests,
+            keepalive_timeout: self.limits.keepalive_timeout,
+            expects_header: false,
+            seat,
+        };
+        let limits = http1::Limits {
+            head: self.limits.max_head_size,
+            target: self.limits.max_target_size,
+            ..http1::Limits::default()
+        };
+        let head = Request::from_parts(head, ());
+        tokio::task::spawn_local(async move {
+            exchange(connection, &head, open, &limits).await;
+            drop(in_flight);
+        });
+    }
+}
+
+/// Serves the request of one stream.
+async fn exchange(mut connection: Connection, head: &Request<()>, open: bool, limits: &http1::Limits) {
+    let Seat { worker, slot, .. } = &connection.seat;
+    let (worker, slot) = (Rc::clone(worker), Rc::clone(slot));
+    let mut life = pin!(async {
+        let began = connection.worker.now();
+        let mut scratch = connection.worker.spare.borrow_mut().take();
+        match heads::compose(&mut scratch.request, head, open, limits) {
+            Ok(()) => {
+                if let (true, Some(limit)) = (grpc::is_call(&scratch.request), grpc::timeout(&scratch.request)) {
+                    connection.deadline.bound(began + limit);
+                }
+                Box::pin(request::serve(&mut connection, &mut scratch, began)).await
+            }
+            Err(reject) => Box::pin(request::refuse(&mut connection, &mut scratch, &reject, began)).await,
+        };
+        // What was not ended was cut.
+        connection.stream.reset_on_close();
+        connection.worker.spare.borrow_mut().put(scratch);
+    });
+    poll_fn(|cx| {
+        worker.begin_turn(&slot, cx.waker());
+        life.as_mut().poll(cx)
+    })
+    .await;
+}

@@ -1,0 +1,186 @@
+//! How do bytes go from one side to the other? As they come, the end included, with at most one buffer's worth held.
+//!
+//! They are copied, until a direction has shown itself to be long: then they go through a pipe, without a copy. Measured on
+//! loopback with the bare system calls (Linux 6.18, CPU per GiB, medians of 3): 1.0 s copied by 64 KiB, 0.6 s through a
+//! pipe of 256 KiB.
+
+use std::cell::RefCell;
+use std::io::{self, IoSlice};
+use std::task::{Context, Poll, ready};
+
+use super::Buffers;
+use crate::net::splice::Pipe;
+use crate::net::{Buffer, Stream};
+
+/// How many bytes a client may send before it has a peer.
+const AHEAD: usize = 16 * 1024;
+/// A direction is long when this many bytes have gone through full buffers.
+const LONG: u64 = 1024 * 1024;
+/// Fewer bytes than this are little for a pipe,
+const LITTLE: usize = 16 * 1024;
+/// and when it is little so many times in a row, they are copied again.
+const PATIENCE: u32 = 8;
+
+/// One direction of a session.
+#[derive(Debug, Default)]
+pub struct Way {
+    /// There while there is something in it.
+    buffer: Option<Buffer>,
+    /// The same.
+    pipe: Option<Pipe>,
+    /// Bytes that came in full buffers, until they go through a pipe.
+    bulk: u64,
+    /// How often it was little.
+    little: u32,
+    /// Bytes taken from the one who speaks.
+    pub read: u64,
+    /// Bytes given to the one who listens.
+    pub written: u64,
+    /// The one who speaks has said all.
+    ended: bool,
+    /// The one who listens is being told.
+    telling: bool,
+    /// And the one who listens knows.
+    told: bool,
+}
+
+/// Which side of a direction broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// The one who speaks.
+    Source,
+    /// The one who listens.
+    Sink,
+}
+
+impl Way {
+    /// Whether its end was passed on.
+    pub fn is_told(&self) -> bool {
+        self.told
+    }
+
+    /// Whether the one who speaks has ended without a word.
+    pub fn is_mute(&self) -> bool {
+        self.ended && self.read == 0
+    }
+
+    /// Takes what comes before there is anybody to give it to, up to a bound.
+    pub fn read_ahead(&mut self, cx: &mut Context<'_>, from: &mut Stream, spare: &RefCell<Buffers>) -> io::Result<()> {
+        while !self.ended && self.held() < AHEAD && from.poll_readable(cx).is_ready() {
+            match self.fill(cx, from, spare, AHEAD) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves what there is. Ready when the end was passed on, or cannot be.
+    pub fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Stream,
+        to: &mut Stream,
+        spare: &RefCell<Buffers>,
+    ) -> Poll<Result<(), Broken>> {
+        while !self.told {
+            match &mut self.buffer {
+                Some(buffer) if !buffer.is_empty() => {
+                    // One that speaks TLS sends first what it still holds.
+                    let written = ready!(to.poll_write_vectored(cx, &[IoSlice::new(buffer.data())]));
+                    let n = written.map_err(|_| Broken::Sink)?;
+                    if n == buffer.len() && n == buffer.capacity() {
+                        // It came filled to the brim: more is likely to follow.
+                        self.bulk += n as u64;
+                        buffer.consume(n);
+                        buffer.expect_bulk();
+                    } else {
+                        buffer.consume(n);
+                    }
+                    self.written += n as u64;
+                }
+                _ if self.pipe.as_ref().is_some_and(|pipe| !pipe.is_empty()) => {
+                    let Some(pipe) = &mut self.pipe else { continue };
+                    let n = ready!(pipe.poll_drain(cx, to)).map_err(|_| Broken::Sink)?;
+                    self.written += n as u64;
+                }
+                _ if self.ended => {
+                    self.give_back(spare);
+                    if !self.telling {
+                        self.telling = true;
+                        to.shutdown_write();
+                    }
+                    ready!(to.poll_flush(cx)).map_err(|_| Broken::Sink)?;
+                    self.told = true;
+                }
+                _ => match self.take(cx, from, to, spare) {
+                    Poll::Ready(filled) => filled.map_err(|_| Broken::Source)?,
+                    Poll::Pending => {
+                        self.give_back(spare);
+                        // What was written may still wait within TLS.
+                        if let Poll::Ready(Err(_)) = to.poll_flush(cx) {
+                            return Poll::Ready(Err(Broken::Sink));
+                        }
+                        return Poll::Pending;
+                    }
+                },
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The memory is for others.
+    pub fn give_back(&mut self, spare: &RefCell<Buffers>) {
+        if let Some(buffer) = self.buffer.take() {
+            spare.borrow_mut().put(buffer);
+        }
+        if let Some(pipe) = self.pipe.take() {
+            spare.borrow_mut().put_pipe(pipe);
+        }
+    }
+
+    fn held(&self) -> usize {
+        self.buffer.as_ref().map_or(0, Buffer::len)
+    }
+
+    /// Takes what has come, into a pipe if there is much of it.
+    fn take(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Stream,
+        to: &Stream,
+        spare: &RefCell<Buffers>,
+    ) -> Poll<io::Result<()>> {
+        if self.bulk < LONG || !Pipe::joins(from, to) {
+            return self.fill(cx, from, spare, Buffer::STREAMING);
+        }
+        if self.pipe.is_none() {
+            self.pipe = spare.borrow_mut().take_pipe();
+        }
+        let Some(pipe) = &mut self.pipe else { return self.fill(cx, from, spare, Buffer::STREAMING) };
+        let n = ready!(pipe.poll_fill(cx, from))?;
+        self.read += n as u64;
+        self.ended = n == 0;
+        self.little = if n < LITTLE { self.little + 1 } else { 0 };
+        if self.little == PATIENCE {
+            // Only what is in the pipe still goes through it.
+            (self.bulk, self.little) = (0, 0);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Stream,
+        spare: &RefCell<Buffers>,
+        limit: usize,
+    ) -> Poll<io::Result<()>> {
+        let buffer = self.buffer.get_or_insert_with(|| spare.borrow_mut().take());
+        let n = ready!(buffer.poll_fill(from, cx, limit))?;
+        self.read += n as u64;
+        self.ended = n == 0;
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,207 @@
+//! One client's connection and the peer's, from the choice of the peer to the end of both.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use super::entry::Refused;
+use super::relay::{Broken, Way};
+use super::{Course, Story, Turn};
+use crate::endpoint::{ClientAddr, Endpoint};
+use crate::health::Outcome;
+use crate::net::{Deadline, Stream};
+use crate::proxy::dial::{self, Content};
+use crate::proxy::http::{Trouble, report};
+use crate::proxy::worker::{Seat, Worker};
+use crate::telemetry::{Failure, SessionEnd};
+use crate::topology::{Lease, StreamRoute};
+
+/// A client's connection, and what serves it.
+pub(super) struct Session {
+    pub(super) worker: Rc<Worker>,
+    seat: Seat,
+    pub(super) client: Stream,
+    /// What the client connected to.
+    pub(super) local: Endpoint,
+    /// The one timer for all its waits.
+    pub(super) deadline: Deadline,
+    pub(super) course: Course,
+    pub(super) story: Story,
+    /// From the client.
+    up: Way,
+    /// To the client.
+    down: Way,
+}
+
+/// Why there is no peer.
+enum Unreached {
+    /// The client left before.
+    Left,
+    /// There is nobody to ask.
+    Nobody,
+    /// Whoever was asked failed.
+    Failed,
+}
+
+/// Why there is no connection.
+enum Unconnected {
+    Left,
+    Peer(Trouble),
+}
+
+/// Serves a client of a stream until both sides have said all.
+pub fn serve(seat: Seat, client: Stream, remote: ClientAddr, route: Arc<StreamRoute>) -> impl Future<Output = ()> {
+    let (worker, slot) = (Rc::clone(&seat.worker), Rc::clone(&seat.slot));
+    let mut session = Session {
+        seat,
+        local: client.local_addr().map_or_else(|| route.listener.clone(), Endpoint::Ip),
+        client,
+        deadline: Deadline::new(worker.clock),
+        course: Course::new(route, remote),
+        story: Story::new("TCP", remote, worker.next_serial(), worker.clock.now()),
+        up: Way::default(),
+        down: Way::default(),
+        worker,
+    };
+    async move {
+        let worker = Rc::clone(&session.worker);
+        worker.turns(&slot, pin!(session.run())).await;
+    }
+}
+
+impl Session {
+    async fn run(&mut self) {
+        // Boxed, so that what only the beginning needs is not kept for the whole session.
+        match Box::pin(self.enter()).await {
+            Ok(()) => {}
+            Err(Refused::Unknown) => return,
+            Err(Refused::Tls) => {
+                self.story.status = 400;
+                self.story.end = SessionEnd::NoPeer;
+                return self.story.tell(&self.worker, &self.course);
+            }
+        }
+        match Box::pin(self.reach()).await {
+            Ok((peer, lease)) => self.relay(peer, lease).await,
+            Err(Unreached::Left) => {}
+            Err(unreached) => {
+                self.story.status = if matches!(unreached, Unreached::Nobody) { 503 } else { 502 };
+                self.story.end = SessionEnd::NoPeer;
+            }
+        }
+        self.up.give_back(&self.worker.buffers);
+        self.down.give_back(&self.worker.buffers);
+        self.story.sent = self.down.written;
+        self.story.received = self.up.read;
+        self.story.tell(&self.worker, &self.course);
+    }
+
+    /// A connection to a peer: one is asked after the other.
+    async fn reach(&mut self) -> Result<(Stream, Lease), Unreached> {
+        let mut failed = false;
+        loop {
+            let mut turn = match self.lease().await {
+                // What the last attempt came to says more than that nobody is left.
+                Err(Unreached::Nobody) if failed => return Err(Unreached::Failed),
+                leased => leased?,
+            };
+            match self.connect(&turn).await {
+                Ok(peer) => {
+                    self.course.connected(&mut turn.lease, self.worker.now());
+                    return Ok((peer, turn.lease));
+                }
+                Err(Unconnected::Left) => {
+                    self.course.left(turn.lease, self.worker.now());
+                    return Err(Unreached::Left);
+                }
+                Err(Unconnected::Peer(trouble)) => {
+                    failed = true;
+                    if self.course.failed(&self.worker, turn, &trouble, false).is_err() {
+                        return Err(Unreached::Failed);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A peer to ask. A client that ends without a word while it waits for one has left; else it may have said all.
+    async fn lease(&mut self) -> Result<Turn, Unreached> {
+        let Session { worker, client, course, up, .. } = self;
+        let mut waiting = pin!(course.lease(worker));
+        poll_fn(|cx| {
+            if let Poll::Ready(leased) = waiting.as_mut().poll(cx) {
+                return Poll::Ready(leased.map_err(|_| Unreached::Nobody));
+            }
+            match up.read_ahead(cx, client, &worker.buffers) {
+                Ok(()) if !up.is_mute() => Poll::Pending,
+                _ => Poll::Ready(Err(Unreached::Left)),
+            }
+        })
+        .await
+    }
+
+    async fn connect(&mut self, turn: &Turn) -> Result<Stream, Unconnected> {
+        let Session { worker, seat, client, local, deadline, course, up, .. } = self;
+        let (peer, limit) = (turn.lease.peer(), course.route.proxy.connect_timeout);
+        let header = dial::header(&turn.group, course.client, local);
+        deadline.set(worker.now(), limit);
+        seat.slot.wait_for(Some(peer.id));
+        let mut connecting = pin!(dial::open(&turn.group, peer, header.as_deref(), Content::Bytes));
+        let connected = poll_fn(|cx| {
+            if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
+                return Poll::Ready(connected.map_err(Unconnected::Peer));
+            }
+            if turn.may_abandon && seat.slot.is_connect_vain() {
+                return Poll::Ready(Err(Unconnected::Peer(Trouble::abandoned())));
+            }
+            if up.read_ahead(cx, client, &worker.buffers).is_err() {
+                return Poll::Ready(Err(Unconnected::Left));
+            }
+            let late = || Trouble::new(Failure::ConnectTimeout, format!("no connection within {limit:?}"));
+            deadline.poll(cx).map(|()| Err(Unconnected::Peer(late())))
+        })
+        .await;
+        seat.slot.wait_for(None);
+        connected
+    }
+
+    /// Passes on what both say, until both have ended, or neither has said anything for `proxy_timeout`. Of a side that
+    /// breaks, the other is told so: a reset is passed on as one.
+    async fn relay(&mut self, mut peer: Stream, lease: Lease) {
+        let Session { worker, client, deadline, course, up, down, .. } = self;
+        let (idle, spare) = (course.route.proxy.timeout, &worker.buffers);
+        deadline.set(worker.now(), idle);
+        let end = poll_fn(|cx| {
+            let before = (up.read, up.written, down.read, down.written);
+            let ways = (up.poll(cx, client, &mut peer, spare), down.poll(cx, &mut peer, client, spare));
+            match ways {
+                (Poll::Ready(Err(Broken::Source)), _) | (_, Poll::Ready(Err(Broken::Sink))) => {
+                    return Poll::Ready(SessionEnd::ClientReset);
+                }
+                (Poll::Ready(Err(Broken::Sink)), _) | (_, Poll::Ready(Err(Broken::Source))) => {
+                    return Poll::Ready(SessionEnd::PeerReset);
+                }
+                _ if up.is_told() && down.is_told() => return Poll::Ready(SessionEnd::Done),
+                _ => {}
+            }
+            if (up.read, up.written, down.read, down.written) != before {
+                deadline.set(worker.now(), idle);
+            }
+            deadline.poll(cx).map(|()| SessionEnd::Idle)
+        })
+        .await;
+        match end {
+            SessionEnd::ClientReset => peer.reset_on_close(),
+            SessionEnd::PeerReset => client.reset_on_close(),
+            _ => {}
+        }
+        let now = worker.now();
+        course.ended(&lease, now);
+        // It was there to connect to, and what is said afterwards weir does not understand.
+        report(lease.finish(Outcome::Success, now));
+        self.story.status = 200;
+        self.story.end = end;
+    }
+}

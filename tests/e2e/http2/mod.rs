@@ -1,0 +1,13 @@
+//! HTTP/2 on either side, and gRPC.
+
+mod clients;
+mod drain;
+mod floods;
+mod frames;
+mod grpc;
+mod limits;
+mod peers;
+mod rig;
+mod shaping;
+mod tls;
+mod websocket;
