@@ -446,6 +446,7 @@ mod tests {
     use std::net::TcpStream;
 
     const ADDRESS: &str = "127.0.0.1:0";
+    const ASKED: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
     const WEB: &str = "[[server]]\nlisten = \"127.0.0.1:0\"\n[[server.location]]\npath = \"/\"\nreturn = \"web\"\n";
     const NOTHING: &str = "[[server]]\nlisten = \"127.0.0.2:0\"\n[[server.location]]\npath = \"/\"\nreturn = 404\n";
 
@@ -480,7 +481,7 @@ mod tests {
             let Endpoint::Ip(real) = bound.address else { panic!("a port") };
             worker.obey(Command::Listen(bound.sockets.remove(0).1, address.clone()));
             let mut client = TcpStream::connect(real).unwrap();
-            client.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+            client.write_all(ASKED).unwrap();
             let late = Rc::clone(&worker.listening.borrow()[0].late);
             while accepted && late.borrow().is_empty() {
                 tokio::task::yield_now().await;
@@ -512,7 +513,10 @@ mod tests {
         );
         let serving = std::thread::spawn(move || {
             for _ in 0..2 {
-                peer.accept().unwrap().0.write_all(b"bytes").unwrap();
+                let mut stream = peer.accept().unwrap().0;
+                // Closing a socket with something unread in it would be a reset.
+                stream.read_exact(&mut [0; ASKED.len()]).unwrap();
+                stream.write_all(b"bytes").unwrap();
             }
         });
         for accepted in [false, true] {

@@ -42,21 +42,43 @@ pub struct Way {
     telling: bool,
     /// And the one who listens knows.
     told: bool,
+    /// How it broke.
+    broken: Option<Broken>,
+    /// The one who speaks was reset: where its words end, they are broken off.
+    broken_off: bool,
 }
 
-/// Which side of a direction broke.
+/// How a direction broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Broken {
-    /// The one who speaks.
+    /// The one who speaks was reset.
     Source,
-    /// The one who listens.
-    Sink,
+    /// The one who listens takes no more. What it said before is still worth passing on: a server that has no room says so
+    /// and closes while the client's first words are on their way to it.
+    Sink(Gone),
+}
+
+/// What is known of one that takes no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gone {
+    /// It had said all.
+    Ended,
+    /// It was reset in the midst of what it said.
+    Reset,
+}
+
+impl Broken {
+    /// Writing met this error. Linux answers a reset with `EPIPE` if the end of the stream came before it, and with
+    /// `ECONNRESET` if not (net/ipv4/tcp_input.c, `tcp_reset`).
+    fn sink(error: &io::Error) -> Broken {
+        Broken::Sink(if error.kind() == io::ErrorKind::ConnectionReset { Gone::Reset } else { Gone::Ended })
+    }
 }
 
 impl Way {
-    /// Whether its end was passed on.
-    pub fn is_told(&self) -> bool {
-        self.told
+    /// Writing to the one who speaks has shown that it was reset: what it said before is passed on, and then the reset.
+    pub fn break_off(&mut self) {
+        self.broken_off = true;
     }
 
     /// Whether the one who speaks has ended without a word.
@@ -84,12 +106,27 @@ impl Way {
         to: &mut Stream,
         spare: &RefCell<Buffers>,
     ) -> Poll<Result<(), Broken>> {
+        if let Some(broken) = self.broken {
+            return Poll::Ready(Err(broken));
+        }
+        let moved = ready!(self.pass_on(cx, from, to, spare));
+        self.broken = moved.err();
+        Poll::Ready(moved)
+    }
+
+    fn pass_on(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Stream,
+        to: &mut Stream,
+        spare: &RefCell<Buffers>,
+    ) -> Poll<Result<(), Broken>> {
         while !self.told {
             match &mut self.buffer {
                 Some(buffer) if !buffer.is_empty() => {
                     // One that speaks TLS sends first what it still holds.
                     let written = ready!(to.poll_write_vectored(cx, &[IoSlice::new(buffer.data())]));
-                    let n = written.map_err(|_| Broken::Sink)?;
+                    let n = written.map_err(|error| Broken::sink(&error))?;
                     if n == buffer.len() && n == buffer.capacity() {
                         // It came filled to the brim: more is likely to follow.
                         self.bulk += n as u64;
@@ -102,16 +139,17 @@ impl Way {
                 }
                 _ if self.pipe.as_ref().is_some_and(|pipe| !pipe.is_empty()) => {
                     let Some(pipe) = &mut self.pipe else { continue };
-                    let n = ready!(pipe.poll_drain(cx, to)).map_err(|_| Broken::Sink)?;
+                    let n = ready!(pipe.poll_drain(cx, to)).map_err(|error| Broken::sink(&error))?;
                     self.written += n as u64;
                 }
+                _ if self.ended && self.broken_off => return Poll::Ready(Err(Broken::Source)),
                 _ if self.ended => {
                     self.give_back(spare);
                     if !self.telling {
                         self.telling = true;
                         to.shutdown_write();
                     }
-                    ready!(to.poll_flush(cx)).map_err(|_| Broken::Sink)?;
+                    ready!(to.poll_flush(cx)).map_err(|error| Broken::sink(&error))?;
                     self.told = true;
                 }
                 _ => match self.take(cx, from, to, spare) {
@@ -119,8 +157,8 @@ impl Way {
                     Poll::Pending => {
                         self.give_back(spare);
                         // What was written may still wait within TLS.
-                        if let Poll::Ready(Err(_)) = to.poll_flush(cx) {
-                            return Poll::Ready(Err(Broken::Sink));
+                        if let Poll::Ready(Err(error)) = to.poll_flush(cx) {
+                            return Poll::Ready(Err(Broken::sink(&error)));
                         }
                         return Poll::Pending;
                     }

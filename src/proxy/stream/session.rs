@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use super::entry::Refused;
-use super::relay::{Broken, Way};
+use super::relay::{Broken, Gone, Way};
 use super::{Course, Story, Turn};
 use crate::endpoint::{ClientAddr, Endpoint};
 use crate::health::Outcome;
@@ -49,6 +49,12 @@ enum Unreached {
 enum Unconnected {
     Left,
     Peer(Trouble),
+}
+
+/// One of the two.
+enum Side {
+    Client,
+    Peer,
 }
 
 /// Serves a client of a stream until both sides have said all.
@@ -167,35 +173,44 @@ impl Session {
         connected
     }
 
-    /// Passes on what both say, until both have ended, or neither has said anything for `proxy_timeout`. Of a side that
-    /// breaks, the other is told so: a reset is passed on as one.
+    /// Passes on what both say, until both have ended, or neither has said anything for `proxy_timeout`. A side that takes
+    /// no more is still listened to; a reset is passed on as one, after what was said before it.
     async fn relay(&mut self, mut peer: Stream, lease: Lease) {
         let Session { worker, client, deadline, course, up, down, .. } = self;
         let (idle, spare) = (course.route.proxy.timeout, &worker.buffers);
         deadline.set(worker.now(), idle);
-        let end = poll_fn(|cx| {
+        let (end, to_reset) = poll_fn(|cx| {
             let before = (up.read, up.written, down.read, down.written);
-            let ways = (up.poll(cx, client, &mut peer, spare), down.poll(cx, &mut peer, client, spare));
-            match ways {
-                (Poll::Ready(Err(Broken::Source)), _) | (_, Poll::Ready(Err(Broken::Sink))) => {
-                    return Poll::Ready(SessionEnd::ClientReset);
+            let upwards = up.poll(cx, client, &mut peer, spare);
+            if upwards == Poll::Ready(Err(Broken::Sink(Gone::Reset))) {
+                down.break_off();
+            }
+            let downwards = down.poll(cx, &mut peer, client, spare);
+            if downwards == Poll::Ready(Err(Broken::Sink(Gone::Reset))) {
+                up.break_off();
+            }
+            match (upwards, downwards) {
+                (Poll::Ready(Err(Broken::Source)), _) => {
+                    return Poll::Ready((SessionEnd::ClientReset, Some(Side::Peer)));
                 }
-                (Poll::Ready(Err(Broken::Sink)), _) | (_, Poll::Ready(Err(Broken::Source))) => {
-                    return Poll::Ready(SessionEnd::PeerReset);
+                (_, Poll::Ready(Err(Broken::Source))) => {
+                    return Poll::Ready((SessionEnd::PeerReset, Some(Side::Client)));
                 }
-                _ if up.is_told() && down.is_told() => return Poll::Ready(SessionEnd::Done),
+                (Poll::Ready(Err(_)), Poll::Ready(_)) => return Poll::Ready((SessionEnd::PeerReset, None)),
+                (Poll::Ready(_), Poll::Ready(Err(_))) => return Poll::Ready((SessionEnd::ClientReset, None)),
+                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready((SessionEnd::Done, None)),
                 _ => {}
             }
             if (up.read, up.written, down.read, down.written) != before {
                 deadline.set(worker.now(), idle);
             }
-            deadline.poll(cx).map(|()| SessionEnd::Idle)
+            deadline.poll(cx).map(|()| (SessionEnd::Idle, None))
         })
         .await;
-        match end {
-            SessionEnd::ClientReset => peer.reset_on_close(),
-            SessionEnd::PeerReset => client.reset_on_close(),
-            _ => {}
+        match to_reset {
+            Some(Side::Peer) => peer.reset_on_close(),
+            Some(Side::Client) => client.reset_on_close(),
+            None => {}
         }
         let now = worker.now();
         course.ended(&lease, now);
