@@ -3,6 +3,7 @@
 //! | file | question |
 //! | --- | --- |
 //! | `listener` | where is it, and who is at the other end? |
+//! | `follow` | and after a reload? |
 //! | `guard` | may they look, or change something? |
 //! | `failure` | what do they hear if not? |
 //! | `desk` | what do the handlers stand on? |
@@ -31,6 +32,7 @@ use tokio::time::timeout;
 pub mod change;
 mod desk;
 mod failure;
+mod follow;
 mod guard;
 pub mod levers;
 mod listener;
@@ -38,6 +40,7 @@ mod nginx;
 pub mod status;
 
 pub use desk::Desk;
+pub use follow::follow;
 pub use listener::Listener;
 
 use failure::Failure;

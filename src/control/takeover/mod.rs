@@ -27,8 +27,8 @@ mod successor;
 mod upgrade;
 
 pub use predecessor::{Predecessor, Succession};
-pub use successor::{End, Successor};
-pub use upgrade::{arguments_of_successor, start_successor};
+pub use successor::Successor;
+pub use upgrade::{arguments_of_successor, on_signal};
 
 /// What is said below, and how. Another one is refused, not guessed at.
 const VERSION: u32 = 1;

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::net::UnixStream;
+use tokio::sync::mpsc;
 
 use super::health::Outlook;
 use super::{Hello, Offer, PROMPT, Ready, Sockets, VERSION, Verdict, hear, parse, say};
 use crate::clock::{Clock, Timestamp};
-use crate::control::Announcer;
+use crate::control::{Announcer, Publisher, Request};
 use crate::endpoint::Place;
 use crate::net::descriptors::Channel;
 use crate::net::inherited::Lot;
@@ -28,7 +29,7 @@ pub struct Successor {
 
 /// How the conversation ended, once the successor accepts.
 #[derive(Debug)]
-pub enum End {
+enum End {
     /// The sockets are this process's. If operators have changed something meanwhile, all that they have changed.
     Succeeded(Option<Value>),
     /// The predecessor is gone; this process is the only one.
@@ -38,11 +39,25 @@ pub enum End {
 }
 
 impl Successor {
-    /// Asks the weir that answers at `path`. `None`: nobody does.
+    /// Asks the weir that answers at `path` for its sockets. `None`: nobody does.
     ///
     /// # Errors
     /// It refuses, is silent, or is not to be trusted; in words.
-    pub async fn ask(path: &Path) -> Result<Option<Successor>, String> {
+    pub async fn follow(path: &Path) -> Result<Option<Successor>, String> {
+        let shown = path.display();
+        let asked = Successor::ask(path).await.map_err(|why| format!("the weir at {shown}: {why}"))?;
+        match &asked {
+            Some(successor) => {
+                let pid = successor.channel.peer().ok().and_then(|(_, pid)| pid);
+                let who = pid.map(|pid| format!(" (process {pid})")).unwrap_or_default();
+                tracing::info!("taking over from the weir at {shown}{who}");
+            }
+            None => tracing::info!("no weir to take over from at {shown}: starting as usual"),
+        }
+        Ok(asked)
+    }
+
+    async fn ask(path: &Path) -> Result<Option<Successor>, String> {
         let stream = match UnixStream::connect(path).await {
             Ok(stream) => stream,
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
@@ -82,11 +97,6 @@ impl Successor {
         std::mem::take(&mut self.lots)
     }
 
-    /// The process that was asked, if the kernel knows it.
-    pub fn predecessor(&self) -> Option<i32> {
-        self.channel.peer().ok().and_then(|(_, pid)| pid)
-    }
-
     /// What operators have changed, as in the state file.
     pub fn adjustments(&self) -> &Value {
         &self.offered.adjustments
@@ -121,8 +131,33 @@ impl Successor {
         Ok(())
     }
 
-    /// Says that this process accepts, at these places, and hears what becomes of that.
-    pub async fn ready(mut self, places: &[Place]) -> End {
+    /// Tells the predecessor that this process accepts, at these places.
+    ///
+    /// # Errors
+    /// The predecessor goes on; in words.
+    pub async fn take_over(
+        self,
+        places: &[Place],
+        publisher: &mut Publisher,
+        requests: &mut mpsc::UnboundedReceiver<Request>,
+    ) -> Result<(), String> {
+        let end = tokio::select! {
+            end = self.ready(places) => end,
+            () = publisher.run(requests) => return Err("this process is at its end".to_owned()),
+        };
+        match end {
+            End::Succeeded(adjustments) => {
+                adjustments.iter().for_each(|adjustments| publisher.inherit(adjustments));
+                tracing::info!("the weir that ran has handed over {} addresses", places.len());
+            }
+            End::Alone => tracing::warn!("the weir that ran is gone without a word: this one goes on alone"),
+            End::Refused(why) => return Err(format!("the weir that runs: {why}")),
+        }
+        Ok(())
+    }
+
+    /// Says that this process accepts, and hears what becomes of that.
+    async fn ready(mut self, places: &[Place]) -> End {
         let ready = Ready { places: places.iter().map(ToString::to_string).collect() };
         let said = say(&mut self.channel, &ready).await;
         let heard = tokio::time::timeout(PROMPT, self.channel.hear()).await;

@@ -4,14 +4,46 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::thread;
 
-use tokio::sync::oneshot;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{oneshot, watch};
 
 /// The flag of `weir run` that makes a successor.
 const FLAG: &str = "--takeover";
+
+/// SIGUSR2 starts a successor, by the path that this process was started by (as in nginx). `successors_ask`: where.
+///
+/// # Errors
+/// If the process may not have signal handlers.
+pub fn on_signal(successors_ask: watch::Receiver<Option<PathBuf>>) -> io::Result<()> {
+    let mut signal = signal(SignalKind::user_defined2())?;
+    tokio::task::spawn_local(async move {
+        while signal.recv().await.is_some() {
+            let place = successors_ask.borrow().clone();
+            let Some(place) = place else {
+                tracing::error!("no successor is started: there is no socket for it to ask at (`takeover`)");
+                continue;
+            };
+            match start_successor(&place) {
+                Ok((pid, ended)) => {
+                    tracing::info!("started a successor (process {pid})");
+                    tokio::task::spawn_local(async move {
+                        match ended.await {
+                            Ok(Ok(status)) => tracing::error!("the successor (process {pid}) has ended with {status}"),
+                            Ok(Err(error)) => tracing::error!("the successor (process {pid}): {error}"),
+                            Err(_) => {}
+                        }
+                    });
+                }
+                Err(error) => tracing::error!("cannot start a successor: {error}"),
+            }
+        }
+    });
+    Ok(())
+}
 
 /// The arguments of this process, for a successor that asks at `socket`.
 pub fn arguments_of_successor(own: impl IntoIterator<Item = OsString>, socket: &Path) -> Vec<OsString> {
