@@ -24,10 +24,11 @@ use crate::telemetry::WorkerLog;
 use crate::topology::{Group, Live, Peer, Reader, Service, Topology};
 
 use super::complaints::Complaints;
+use super::conversation::Buffers;
 use super::datagram::Port;
 use super::http::connection::{self, Client};
 use super::http::{Spare, http2};
-use super::stream::{self, Buffers};
+use super::stream;
 
 /// One worker.
 pub struct Worker {
@@ -56,6 +57,8 @@ pub struct Worker {
     notices: mpsc::UnboundedSender<Notice>,
     /// Connections that were closed for want of a PROXY header.
     pub headerless: Complaints,
+    /// Peers that take no tunnels over HTTP/2.
+    pub tunnelless: Complaints,
 }
 
 /// How long a client may take for what it has begun, or was about to begin, when weir stops.
@@ -164,6 +167,7 @@ impl Worker {
             serials,
             notices,
             headerless: Complaints::default(),
+            tunnelless: Complaints::default(),
         })
     }
 
