@@ -151,6 +151,8 @@ pub enum Failure {
     Abandoned,
     /// The peer said that it did nothing of the request (HTTP/2: REFUSED_STREAM, or GOAWAY before it).
     Refused,
+    /// The peer does not offer extended CONNECT (RFC 8441), which the request needs.
+    NoConnect,
 }
 
 impl Failure {
@@ -177,6 +179,7 @@ impl Failure {
             Failure::Malformed => "malformed",
             Failure::Abandoned => "abandoned",
             Failure::Refused => "refused",
+            Failure::NoConnect => "no_extended_connect",
         }
     }
 }

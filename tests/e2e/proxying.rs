@@ -1,11 +1,12 @@
 //! Does an exchange survive the proxy? What goes through, what is changed on the way, and what it costs in memory.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::support::client::Broken;
+use crate::support::raw::Raw;
 use crate::support::{Backend, Gate, Script, Site, Weir, eventually, settled};
 
 const MIB: u64 = 1 << 20;
@@ -390,4 +391,36 @@ fn an_upgrade_becomes_a_tunnel() {
     assert_eq!(a.only_request().field("upgrade"), Some("websocket"));
     drop(client);
     eventually("both ends close together", || a.open_connections() == 0);
+}
+
+/// As an application does that has no room: it says so and closes, whatever the client goes on to say.
+#[test]
+fn a_tunnels_peer_that_has_said_all_and_listens_no_more_is_no_reset() {
+    let full = Raw::serving(|mut stream| {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).unwrap();
+            head.push(byte[0]);
+        }
+        let agreed = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\nno room";
+        stream.write_all(agreed.as_bytes()).unwrap();
+    });
+    let weir = Site::servers([format!("\"{}\"", full.address())]).start();
+    let mut client = weir.client();
+    client.send("GET /ws HTTP/1.1\r\nHost: weir.test\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n");
+    assert_eq!(client.response().status, 101);
+    assert_eq!(client.raw(7), b"no room");
+    // The first byte is answered by a reset, and the next meets it, if weir has passed on the first by then.
+    let mut last = Instant::now();
+    client.send("x");
+    eventually("the tunnel ends", || {
+        let ended = weir.access_lines().iter().any(|line| line.contains("\"GET /ws HTTP/1.1\" 101"));
+        if !ended && last.elapsed() > Duration::from_millis(250) {
+            last = Instant::now();
+            client.send("x");
+        }
+        ended
+    });
+    assert!(!client.is_reset(), "it ends as the peer has ended");
 }

@@ -36,6 +36,8 @@ pub enum ClientEnd {
     Bad(BodyError),
     /// Its body exceeds `client_max_body_size`.
     TooLarge,
+    /// It asked for a WebSocket in a way that nobody may agree to.
+    NoHandshake,
 }
 
 impl Body {

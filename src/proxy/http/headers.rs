@@ -38,6 +38,17 @@ pub fn upgrade(head: &RequestHead) -> Option<&[u8]> {
     protocols.filter(|protocols| !protocols.split(|byte| *byte == b',').any(is_h2c))
 }
 
+/// The protocol that a peer of HTTP/2 is asked for by an extended CONNECT (RFC 8441). A client of HTTP/2 wants nothing else. Of
+/// what HTTP/1.1 can be upgraded to, only a WebSocket is nothing without it; a request for another protocol is answered well
+/// enough without the switch (RFC 9110 §7.8).
+pub fn extended_connect(head: &RequestHead) -> Option<&[u8]> {
+    let protocols = upgrade(head)?;
+    if head.version() == Version::Http2 {
+        return Some(protocols);
+    }
+    protocols.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).find(|name| name.eq_ignore_ascii_case(WEBSOCKET))
+}
+
 /// Whether the request for an upgrade came as an extended CONNECT (RFC 8441), whose agreement is a 200.
 pub fn is_extended_connect(head: &RequestHead) -> bool {
     head.version() == Version::Http2 && head.upgrade().is_some()
@@ -68,6 +79,10 @@ pub fn write_request(out: &mut Vec<u8>, request: &Outbound<'_>) {
         // The one field of a connection that HTTP/2 has kept, with this one value (RFC 9113 §8.2.2). gRPC insists on it.
         if takes_trailers(request.head) {
             encode::field(out, b"TE", b"trailers");
+        }
+        // `http2/heads.rs` makes an extended CONNECT of it.
+        if let Some(protocol) = extended_connect(request.head) {
+            write_upgrade(out, protocol);
         }
     } else if let Some(protocol) = upgrade(request.head) {
         write_upgrade(out, protocol);
@@ -183,6 +198,9 @@ pub struct Inbound<'a> {
     /// What templates are evaluated over.
     pub scope: &'a Scope<'a>,
 }
+
+/// The protocol's name among those to upgrade to.
+pub const WEBSOCKET: &[u8] = b"websocket";
 
 const HSTS: &[u8] = b"Strict-Transport-Security";
 

@@ -2,13 +2,16 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use super::attempt::{End, PeerConn};
-use super::http2::{Ended, Entry, Link, Opening, Peers, dial};
+use super::body::ClientEnd;
+use super::http2::{self, Ended, Entry, Link, Opening, Peers, dial};
 use super::outcome::Trouble;
 use super::request::Exchange;
 use super::side::Side;
+use super::{headers, websocket};
+use crate::http1::Version;
 use crate::net::{self, Reuse, Stream};
 use crate::telemetry::Failure;
 use crate::topology::{Group, Lease};
@@ -26,21 +29,35 @@ pub fn limits_of(group: &Group) -> net::Limits {
 impl Exchange<'_> {
     /// A stream to the leased peer, over a connection that has room for it or a new one.
     pub async fn join(&mut self, group: &Group, lease: &Lease, may_abandon: bool) -> Result<PeerConn, End> {
+        let wants_tunnel = headers::extended_connect(&self.s.request).is_some();
+        // What came by HTTP/2 has its key from weir.
+        if wants_tunnel && self.s.request.version() != Version::Http2 && !websocket::is_handshake(&self.s.request) {
+            return Err(End::Client(ClientEnd::NoHandshake));
+        }
+        let (stream, untested) = self.stream(group, lease, may_abandon).await?;
+        if wants_tunnel {
+            self.ask_for_tunnels(&stream, lease, may_abandon).await?;
+        }
+        let reuse = Reuse { opened: self.conn.worker.now(), requests: 0, promised: None, trust: None };
+        Ok(PeerConn { stream: Side::Http2(stream), reuse, untested })
+    }
+
+    async fn stream(
+        &mut self,
+        group: &Group,
+        lease: &Lease,
+        may_abandon: bool,
+    ) -> Result<(Box<http2::Stream>, bool), End> {
         let worker = self.conn.worker.clone();
         let trust = group.config.tls.as_ref().map(|connector| connector.id());
         if group.config.proxy_protocol.is_some() {
             // The header names one client: its connection is nobody else's.
             let link = self.open(group, lease, may_abandon).await?;
-            let reuse = Reuse { opened: worker.now(), requests: 0, promised: None, trust: None };
-            let stream = Side::Http2(Box::new(link.alone(&worker)));
-            return Ok(PeerConn { stream, reuse, untested: false });
+            return Ok((Box::new(link.alone(&worker)), false));
         }
         loop {
             match Peers::enter(&worker, lease.peer().id, trust, worker.now()) {
-                Entry::Stream(stream, untested) => {
-                    let reuse = Reuse { opened: worker.now(), requests: 0, promised: None, trust: None };
-                    return Ok(PeerConn { stream: Side::Http2(stream), reuse, untested });
-                }
+                Entry::Stream(stream, untested) => return Ok((stream, untested)),
                 Entry::Wait(opening) => self.wait_for(&opening, may_abandon).await?,
                 Entry::Open(turn) => match self.open(group, lease, may_abandon).await {
                     Ok(link) => turn.opened(link),
@@ -62,7 +79,7 @@ impl Exchange<'_> {
     }
 
     /// Within what is left of `proxy_connect_timeout`.
-    async fn shake_hands(&mut self, stream: Stream) -> Result<h2::client::SendRequest<bytes::Bytes>, End> {
+    async fn shake_hands(&mut self, stream: Stream) -> Result<http2::Begun, End> {
         let proxy = self.rules().proxy;
         let mut shaking = pin!(dial(stream, proxy.max_response_head));
         let deadline = &mut self.conn.deadline;
@@ -76,16 +93,53 @@ impl Exchange<'_> {
         .await
     }
 
+    /// Whether the peer takes extended CONNECT, for which its settings are waited for within `proxy_connect_timeout`. One that
+    /// does not is not asked in any other way: there is none that it could agree to.
+    async fn ask_for_tunnels(&mut self, stream: &http2::Stream, lease: &Lease, may_abandon: bool) -> Result<(), End> {
+        let limit = self.rules().proxy.connect_timeout;
+        let takes = self.within_connect_timeout(may_abandon, |cx| stream.poll_takes_connect(cx).map(Ok)).await;
+        match takes {
+            Ok(true) => Ok(()),
+            Ok(false) => {
+                if self.conn.worker.tunnelless.due(self.conn.worker.now()).is_some() {
+                    let (group, peer) = (&lease.group().name, lease.peer().described());
+                    tracing::warn!(
+                        "{group}/{peer} does not offer extended CONNECT (RFC 8441): it cannot be asked for a WebSocket"
+                    );
+                }
+                Err(End::Peer(Trouble::new(Failure::NoConnect, "does not offer extended CONNECT")))
+            }
+            Err(End::Peer(trouble)) if trouble.failure == Failure::ConnectTimeout => {
+                stream.retire();
+                Err(End::Peer(Trouble::new(Failure::ReadTimeout, format!("no settings of HTTP/2 within {limit:?}"))))
+            }
+            Err(end) => Err(end),
+        }
+    }
+
     /// Waits for a connection that another request opens. Its failure is this one's too, but counts once.
     async fn wait_for(&mut self, opening: &Opening, may_abandon: bool) -> Result<(), End> {
+        self.within_connect_timeout(may_abandon, |cx| {
+            opening.poll(cx).map(|ended| match ended {
+                Ended::AskAgain => Ok(()),
+                Ended::Failed(trouble) => Err(End::Peer(trouble.blames(false))),
+            })
+        })
+        .await
+    }
+
+    /// Waits for something of a connection, unless the client leaves or the peer is found unreachable.
+    async fn within_connect_timeout<T>(
+        &mut self,
+        may_abandon: bool,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<Result<T, End>>,
+    ) -> Result<T, End> {
         let proxy = self.rules().proxy;
         let Exchange { conn, s, .. } = self;
         conn.deadline.set(conn.worker.now(), proxy.connect_timeout);
         poll_fn(|cx| {
-            match opening.poll(cx) {
-                Poll::Ready(Ended::AskAgain) => return Poll::Ready(Ok(())),
-                Poll::Ready(Ended::Failed(trouble)) => return Poll::Ready(Err(End::Peer(trouble.blames(false)))),
-                Poll::Pending => {}
+            if let Poll::Ready(ended) = poll(cx) {
+                return Poll::Ready(ended);
             }
             if may_abandon && conn.seat.slot.is_connect_vain() {
                 return Poll::Ready(Err(End::Peer(Trouble::abandoned())));

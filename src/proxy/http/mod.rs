@@ -6,7 +6,7 @@
 //! told in the end is its `story`. `affinity` says to whom a client is bound, and binds it. Either `side` speaks HTTP/1.1 or
 //! HTTP/2 (`http2`), and `grpc` is what its calls say within that. The rest are
 //! decisions without IO: what the heads become (`headers`, `forwarded`), what a template says (`variables`), what weir
-//! itself answers (`reply`), whom an end blames (`outcome`).
+//! itself answers (`reply`), whom an end blames (`outcome`), what a WebSocket is agreed by (`websocket`).
 
 mod affinity;
 mod answer;
@@ -39,6 +39,7 @@ mod story;
 mod tunnel;
 mod upload;
 mod variables;
+mod websocket;
 
 pub use attempts::report;
 pub use outcome::Trouble;

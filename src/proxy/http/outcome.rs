@@ -68,7 +68,7 @@ impl Trouble {
             Failure::Send | Failure::Closed => Cause::Broken,
             Failure::Malformed => Cause::Malformed,
             Failure::Abandoned => Cause::Abandoned,
-            Failure::Refused => Cause::Refused,
+            Failure::Refused | Failure::NoConnect => Cause::Refused,
         }
     }
 
@@ -81,7 +81,7 @@ impl Trouble {
     pub fn outcome(&self) -> Outcome {
         match self.failure {
             _ if self.local => Outcome::Neutral,
-            Failure::Abandoned | Failure::NoPeer | Failure::Refused => Outcome::Neutral,
+            Failure::Abandoned | Failure::NoPeer | Failure::Refused | Failure::NoConnect => Outcome::Neutral,
             Failure::Connect | Failure::ConnectTimeout | Failure::Tls => Outcome::Hard(self.detail.clone()),
             _ => Outcome::Soft(self.detail.clone()),
         }
@@ -92,6 +92,9 @@ impl Trouble {
         match self.failure.status() {
             504 => Reply::new(504, "the upstream server did not answer in time"),
             _ if self.failure == Failure::Malformed => Reply::new(502, "the upstream server sent an invalid answer"),
+            _ if self.failure == Failure::NoConnect => {
+                Reply::new(502, "the upstream server takes no tunnels over HTTP/2")
+            }
             _ if self.failure == Failure::Refused => Reply::new(502, "the upstream server refused the request"),
             _ if matches!(self.failure, Failure::Connect | Failure::Tls) => {
                 Reply::new(502, "the upstream server cannot be reached")
@@ -122,6 +125,7 @@ impl ClientEnd {
         match self {
             ClientEnd::Gone => None,
             ClientEnd::TimedOut => Some(Reply::new(408, "the request's body did not come in time")),
+            ClientEnd::NoHandshake => Some(Reply::new(400, "this is no handshake of a WebSocket")),
             ClientEnd::Bad(_) => Some(Reply::new(400, "the request's body is malformed")),
             ClientEnd::TooLarge => Some(Reply::new(413, "the request's body exceeds client_max_body_size")),
         }

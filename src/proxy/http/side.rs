@@ -11,6 +11,7 @@ use super::http2;
 use super::outcome::Trouble;
 use crate::http1::{BodyDecoder, BodyError, FieldSection, Framing};
 use crate::net::{Buffer, Stream};
+use crate::proxy::conversation::Speaker;
 use crate::telemetry::Failure;
 
 /// How many bytes a client may send ahead of its answer before it must wait.
@@ -166,11 +167,46 @@ impl Side {
         }
     }
 
+    /// Ends a tunnel, for good: with a reset if the other end was `cut` (RFC 8441 §5).
+    pub fn cancel(&mut self, cut: bool) {
+        match self {
+            Side::Http1(stream) if cut => stream.reset_on_close(),
+            Side::Http1(_) => {}
+            Side::Http2(stream) => stream.reset(h2::Reason::CANCEL),
+        }
+    }
+
     /// What went wrong when reading an answer ended with `error`.
     pub fn trouble(&self, failure: Failure, error: &io::Error) -> Trouble {
         match self {
             Side::Http1(_) => Trouble::broken(failure, error),
             Side::Http2(stream) => stream.trouble(failure, error),
+        }
+    }
+}
+
+/// Within a tunnel.
+impl Speaker for Side {
+    fn poll_fill(&mut self, buffer: &mut Buffer, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<usize>> {
+        Side::poll_fill(self, buffer, cx, limit)
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Side::poll_write(self, cx, slices)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Side::poll_flush(self, cx)
+    }
+
+    fn shutdown_write(&mut self) {
+        Side::shutdown_write(self);
+    }
+
+    fn connection(&self) -> Option<&Stream> {
+        match self {
+            Side::Http1(stream) => Some(stream),
+            Side::Http2(_) => None,
         }
     }
 }

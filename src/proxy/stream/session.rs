@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use super::entry::Refused;
-use super::relay::{Broken, Gone, Way};
 use super::{Course, Story, Turn};
 use crate::endpoint::{ClientAddr, Endpoint};
 use crate::health::Outcome;
 use crate::net::{Deadline, Stream};
+use crate::proxy::conversation::{Conversation, Over, Party};
 use crate::proxy::dial::{self, Content};
 use crate::proxy::http::{Trouble, report};
 use crate::proxy::worker::{Seat, Worker};
@@ -29,10 +29,7 @@ pub(super) struct Session {
     pub(super) deadline: Deadline,
     pub(super) course: Course,
     pub(super) story: Story,
-    /// From the client.
-    up: Way,
-    /// To the client.
-    down: Way,
+    conversation: Conversation,
 }
 
 /// Why there is no peer.
@@ -51,12 +48,6 @@ enum Unconnected {
     Peer(Trouble),
 }
 
-/// One of the two.
-enum Side {
-    Client,
-    Peer,
-}
-
 /// Serves a client of a stream until both sides have said all.
 pub fn serve(seat: Seat, client: Stream, remote: ClientAddr, route: Arc<StreamRoute>) -> impl Future<Output = ()> {
     let (worker, slot) = (Rc::clone(&seat.worker), Rc::clone(&seat.slot));
@@ -67,8 +58,7 @@ pub fn serve(seat: Seat, client: Stream, remote: ClientAddr, route: Arc<StreamRo
         deadline: Deadline::new(worker.clock),
         course: Course::new(route, remote),
         story: Story::new("TCP", remote, worker.next_serial(), worker.clock.now()),
-        up: Way::default(),
-        down: Way::default(),
+        conversation: Conversation::default(),
         worker,
     };
     async move {
@@ -97,10 +87,9 @@ impl Session {
                 self.story.end = SessionEnd::NoPeer;
             }
         }
-        self.up.give_back(&self.worker.buffers);
-        self.down.give_back(&self.worker.buffers);
-        self.story.sent = self.down.written;
-        self.story.received = self.up.read;
+        self.conversation.give_back(&self.worker.buffers);
+        self.story.sent = self.conversation.down.written;
+        self.story.received = self.conversation.up.read;
         self.story.tell(&self.worker, &self.course);
     }
 
@@ -134,14 +123,14 @@ impl Session {
 
     /// A peer to ask. A client that ends without a word while it waits for one has left; else it may have said all.
     async fn lease(&mut self) -> Result<Turn, Unreached> {
-        let Session { worker, client, course, up, .. } = self;
+        let Session { worker, client, course, conversation, .. } = self;
         let mut waiting = pin!(course.lease(worker));
         poll_fn(|cx| {
             if let Poll::Ready(leased) = waiting.as_mut().poll(cx) {
                 return Poll::Ready(leased.map_err(|_| Unreached::Nobody));
             }
-            match up.read_ahead(cx, client, &worker.buffers) {
-                Ok(()) if !up.is_mute() => Poll::Pending,
+            match conversation.up.read_ahead(cx, client, &worker.buffers) {
+                Ok(()) if !conversation.up.is_mute() => Poll::Pending,
                 _ => Poll::Ready(Err(Unreached::Left)),
             }
         })
@@ -149,7 +138,7 @@ impl Session {
     }
 
     async fn connect(&mut self, turn: &Turn) -> Result<Stream, Unconnected> {
-        let Session { worker, seat, client, local, deadline, course, up, .. } = self;
+        let Session { worker, seat, client, local, deadline, course, conversation, .. } = self;
         let (peer, limit) = (turn.lease.peer(), course.route.proxy.connect_timeout);
         let header = dial::header(&turn.group, course.client, local);
         deadline.set(worker.now(), limit);
@@ -162,7 +151,7 @@ impl Session {
             if turn.may_abandon && seat.slot.is_connect_vain() {
                 return Poll::Ready(Err(Unconnected::Peer(Trouble::abandoned())));
             }
-            if up.read_ahead(cx, client, &worker.buffers).is_err() {
+            if conversation.up.read_ahead(cx, client, &worker.buffers).is_err() {
                 return Poll::Ready(Err(Unconnected::Left));
             }
             let late = || Trouble::new(Failure::ConnectTimeout, format!("no connection within {limit:?}"));
@@ -176,42 +165,34 @@ impl Session {
     /// Passes on what both say, until both have ended, or neither has said anything for `proxy_timeout`. A side that takes
     /// no more is still listened to; a reset is passed on as one, after what was said before it.
     async fn relay(&mut self, mut peer: Stream, lease: Lease) {
-        let Session { worker, client, deadline, course, up, down, .. } = self;
+        let Session { worker, client, deadline, course, conversation, .. } = self;
         let (idle, spare) = (course.route.proxy.timeout, &worker.buffers);
         deadline.set(worker.now(), idle);
-        let (end, to_reset) = poll_fn(|cx| {
-            let before = (up.read, up.written, down.read, down.written);
-            let upwards = up.poll(cx, client, &mut peer, spare);
-            if upwards == Poll::Ready(Err(Broken::Sink(Gone::Reset))) {
-                down.break_off();
+        let end = poll_fn(|cx| {
+            let before = conversation.said();
+            if let Poll::Ready(over) = conversation.poll(cx, client, &mut peer, spare) {
+                return Poll::Ready(Some(over));
             }
-            let downwards = down.poll(cx, &mut peer, client, spare);
-            if downwards == Poll::Ready(Err(Broken::Sink(Gone::Reset))) {
-                up.break_off();
-            }
-            match (upwards, downwards) {
-                (Poll::Ready(Err(Broken::Source)), _) => {
-                    return Poll::Ready((SessionEnd::ClientReset, Some(Side::Peer)));
-                }
-                (_, Poll::Ready(Err(Broken::Source))) => {
-                    return Poll::Ready((SessionEnd::PeerReset, Some(Side::Client)));
-                }
-                (Poll::Ready(Err(_)), Poll::Ready(_)) => return Poll::Ready((SessionEnd::PeerReset, None)),
-                (Poll::Ready(_), Poll::Ready(Err(_))) => return Poll::Ready((SessionEnd::ClientReset, None)),
-                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready((SessionEnd::Done, None)),
-                _ => {}
-            }
-            if (up.read, up.written, down.read, down.written) != before {
+            if conversation.said() != before {
                 deadline.set(worker.now(), idle);
             }
-            deadline.poll(cx).map(|()| (SessionEnd::Idle, None))
+            deadline.poll(cx).map(|()| None)
         })
         .await;
-        match to_reset {
-            Some(Side::Peer) => peer.reset_on_close(),
-            Some(Side::Client) => client.reset_on_close(),
-            None => {}
-        }
+        let end = match end {
+            None => SessionEnd::Idle,
+            Some(Over::Done) => SessionEnd::Done,
+            Some(Over::Deaf(Party::Client)) => SessionEnd::ClientReset,
+            Some(Over::Deaf(Party::Peer)) => SessionEnd::PeerReset,
+            Some(Over::Reset(Party::Client)) => {
+                peer.reset_on_close();
+                SessionEnd::ClientReset
+            }
+            Some(Over::Reset(Party::Peer)) => {
+                client.reset_on_close();
+                SessionEnd::PeerReset
+            }
+        };
         let now = worker.now();
         course.ended(&lease, now);
         // It was there to connect to, and what is said afterwards weir does not understand.

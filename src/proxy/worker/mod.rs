@@ -28,10 +28,10 @@ mod seats;
 pub use seats::{Seat, Slot};
 
 use super::complaints::Complaints;
+use super::conversation::Buffers;
 use super::datagram::Port;
 use super::http::connection::Client;
 use super::http::{Spare, http2};
-use super::stream::Buffers;
 use listening::Listening;
 use seats::Seats;
 
@@ -62,6 +62,8 @@ pub struct Worker {
     notices: mpsc::UnboundedSender<Notice>,
     /// Connections that were closed for want of a PROXY header.
     pub headerless: Complaints,
+    /// Peers that take no tunnels over HTTP/2.
+    pub tunnelless: Complaints,
 }
 
 /// How long a client may take for what it has begun, or was about to begin, when weir stops.
@@ -96,6 +98,7 @@ impl Worker {
             serials,
             notices,
             headerless: Complaints::default(),
+            tunnelless: Complaints::default(),
         })
     }
 

@@ -10,4 +10,5 @@ mod peers;
 mod rig;
 mod shaping;
 mod tls;
+mod tunnels;
 mod websocket;

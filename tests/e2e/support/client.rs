@@ -285,6 +285,22 @@ impl Client {
         self.ahead.is_empty() && matches!(self.fill(), Ok(0))
     }
 
+    /// Ends the connection with a reset.
+    pub fn reset(self) {
+        socket2::SockRef::from(self.stream.tcp()).set_linger(Some(Duration::ZERO)).unwrap();
+    }
+
+    /// Waits until the connection ends; true if it was reset.
+    pub fn is_reset(&mut self) -> bool {
+        loop {
+            match self.fill() {
+                Ok(1..) => {}
+                Err(Broken::Cut { .. }) => return true,
+                Ok(0) | Err(_) => return false,
+            }
+        }
+    }
+
     /// True if no byte and no end comes within `pause`.
     pub fn is_silent_for(&mut self, pause: Duration) -> bool {
         self.stream.tcp().set_read_timeout(Some(pause)).unwrap();

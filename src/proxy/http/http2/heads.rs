@@ -6,6 +6,10 @@ use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, Request, Response, StatusCode};
 
 use crate::http1::{Known, Limits, Reason, Reject, RequestHead, encode};
+use crate::proxy::http::{headers, websocket};
+
+const WEBSOCKET_KEY: &[u8] = b"Sec-WebSocket-Key";
+const WEBSOCKET_ACCEPT: &[u8] = b"Sec-WebSocket-Accept";
 
 /// Makes the head of a request as if it had come by HTTP/1.1: `:authority` becomes Host (RFC 9113 §8.3.1), crumbs of a
 /// cookie become one (§8.2.3), and an extended CONNECT (RFC 8441) the request for an upgrade. `open`: its stream goes on.
@@ -34,17 +38,20 @@ pub fn compose<B>(out: &mut RequestHead, request: &Request<B>, open: bool, limit
         (method, _) => (method.as_str(), path),
     };
     let cookie = joined_cookie(headers);
-    let key = protocol.filter(|protocol| protocol.eq_ignore_ascii_case("websocket")).map(|_| websocket_key());
+    let is_websocket = |protocol: &&str| protocol.as_bytes().eq_ignore_ascii_case(headers::WEBSOCKET);
+    let key = protocol.filter(is_websocket).map(|_| websocket::new_key());
     let named = |name: Known| name.name().as_bytes();
     let before = host.map(|host| (named(Known::Host), host)).into_iter();
     let upgrade = protocol.into_iter().flat_map(|protocol| {
         [(named(Known::Connection), &b"upgrade"[..]), (named(Known::Upgrade), protocol.as_bytes())]
     });
-    let key = key.as_ref().map(|key| (&b"Sec-WebSocket-Key"[..], key.as_bytes()));
+    let key = key.as_ref().map(|key| (WEBSOCKET_KEY, key.as_bytes()));
+    // HTTP/2 has no use for it, so a client's own would be a second one.
+    let replaced = |name: &HeaderName| key.is_some() && name.as_str().as_bytes().eq_ignore_ascii_case(WEBSOCKET_KEY);
     let crumbs = |name: &HeaderName| cookie.is_some() && name == http::header::COOKIE;
     let fields = headers
         .iter()
-        .filter(|(name, _)| *name != http::header::HOST && !crumbs(name))
+        .filter(|(name, _)| *name != http::header::HOST && !crumbs(name) && !replaced(name))
         .map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
     let cookie = cookie.as_deref().map(|cookie| (named(Known::Cookie), cookie));
     let all = before.chain(upgrade).chain(key).chain(fields).chain(cookie);
@@ -61,18 +68,6 @@ fn joined_cookie(headers: &HeaderMap) -> Option<Vec<u8>> {
         joined.extend_from_slice(crumb);
     }
     Some(joined)
-}
-
-/// 16 random bytes in base64 (RFC 6455 §4.1).
-fn websocket_key() -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let nonce: u128 = rand::random();
-    // 21 letters of 6 bits, and the last 2 bits with 4 of padding.
-    let letter = |bits: u128| char::from(LETTERS[(bits & 63) as usize]);
-    let mut key: String = (0..21).map(|i| letter(nonce >> (122 - 6 * i))).collect();
-    key.push(letter(nonce << 4));
-    key.push_str("==");
-    key
 }
 
 /// A head in text, the bytes it takes up, and its fields.
@@ -121,25 +116,56 @@ pub fn answer_of_text(bytes: &[u8]) -> Option<(usize, Response<()>)> {
     let switches = status == StatusCode::SWITCHING_PROTOCOLS;
     let mut response = Response::new(());
     *response.status_mut() = if switches { StatusCode::OK } else { status };
-    *response.headers_mut() = text.headers(|_, name| switches && name.eq_ignore_ascii_case(b"Sec-WebSocket-Accept"))?;
+    *response.headers_mut() = text.headers(|_, name| switches && name.eq_ignore_ascii_case(WEBSOCKET_ACCEPT))?;
     Some((text.len, response))
 }
 
-/// The request whose head is the text that `bytes` begin with, and how long that is.
-pub fn request_of_text(bytes: &[u8], scheme: Scheme) -> Option<(usize, Request<()>)> {
+/// A request to be sent.
+pub struct Outgoing {
+    /// How long its text is.
+    pub len: usize,
+    /// Its head.
+    pub request: Request<()>,
+    /// What an extended CONNECT asks for.
+    pub tunnel: Option<Box<Tunnel>>,
+}
+
+/// What was asked for by an extended CONNECT (RFC 8441), the upgrade of HTTP/1.1.
+#[derive(Debug)]
+pub struct Tunnel {
+    protocol: Protocol,
+    /// What the client expects of whoever agrees to a WebSocket, as a server of HTTP/2 does not say.
+    accept: Option<String>,
+}
+
+/// The request whose head is the text that `bytes` begin with. One for an upgrade becomes an extended CONNECT.
+pub fn request_of_text(bytes: &[u8], scheme: Scheme) -> Option<Outgoing> {
     let text = Text::of(bytes)?;
     let mut words = text.first.split(|&byte| byte == b' ');
     let (method, target) = (Method::from_bytes(words.next()?).ok()?, words.next()?);
-    let host = text.fields().find(|(name, _)| Known::of(name) == Known::Host)?.1;
+    let field = |wanted: Known| text.fields().find(|(name, _)| Known::of(name) == wanted).map(|(_, value)| value);
+    let tunnel = match field(Known::Upgrade) {
+        None => None,
+        Some(protocol) => {
+            let key = text.fields().find(|(name, _)| name.eq_ignore_ascii_case(WEBSOCKET_KEY));
+            let protocol = Protocol::from(std::str::from_utf8(protocol).ok()?);
+            Some(Box::new(Tunnel { protocol, accept: key.map(|(_, key)| websocket::accept(key)) }))
+        }
+    };
     let mut uri = http::uri::Parts::default();
     uri.scheme = Some(scheme);
-    uri.authority = Some(Authority::try_from(host).ok()?);
+    uri.authority = Some(Authority::try_from(field(Known::Host)?).ok()?);
     uri.path_and_query = Some(PathAndQuery::try_from(escaped(target).as_slice()).ok()?);
     let mut request = Request::new(());
     *request.method_mut() = method;
     *request.uri_mut() = Uri::from_parts(uri).ok()?;
-    *request.headers_mut() = text.headers(|known, _| known == Known::Host)?;
-    Some((text.len, request))
+    let is_key = |name: &[u8]| tunnel.is_some() && name.eq_ignore_ascii_case(WEBSOCKET_KEY);
+    *request.headers_mut() = text.headers(|known, name| known == Known::Host || is_key(name))?;
+    if let Some(tunnel) = &tunnel {
+        *request.method_mut() = Method::CONNECT;
+        request.extensions_mut().insert(tunnel.protocol.clone());
+    }
+    Some(Outgoing { len: text.len, request, tunnel })
 }
 
 /// Three characters that no URI has (RFC 3986 §2) and the library does not send, though HTTP/1.1 bears them.
@@ -160,12 +186,36 @@ fn escaped(target: &[u8]) -> Vec<u8> {
 pub fn text_of_answer(response: &Response<()>) -> Vec<u8> {
     let status = response.status().as_u16();
     let mut out = Vec::with_capacity(256);
-    encode::status_line(&mut out, crate::http1::Version::Http11, status, encode::reason_phrase(status).as_bytes());
+    status_line(&mut out, status);
     for (name, value) in response.headers() {
         encode::field(&mut out, name.as_str().as_bytes(), value.as_bytes());
     }
     encode::end_of_head(&mut out);
     out
+}
+
+/// The same of the success of an extended CONNECT: the agreement to an upgrade.
+pub fn text_of_agreement(response: &Response<()>, tunnel: &Tunnel) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
+    status_line(&mut out, 101);
+    encode::field(&mut out, b"Connection", b"upgrade");
+    encode::field(&mut out, b"Upgrade", tunnel.protocol.as_str().as_bytes());
+    if let Some(accept) = &tunnel.accept {
+        encode::field(&mut out, WEBSOCKET_ACCEPT, accept.as_bytes());
+    }
+    for (name, value) in response.headers() {
+        // What follows has no length, whatever the head says (RFC 9110 §9.3.6).
+        let is_said = name.as_str().as_bytes().eq_ignore_ascii_case(WEBSOCKET_ACCEPT);
+        if !is_said && name != http::header::CONTENT_LENGTH {
+            encode::field(&mut out, name.as_str().as_bytes(), value.as_bytes());
+        }
+    }
+    encode::end_of_head(&mut out);
+    out
+}
+
+fn status_line(out: &mut Vec<u8>, status: u16) {
+    encode::status_line(out, crate::http1::Version::Http11, status, encode::reason_phrase(status).as_bytes());
 }
 
 /// Trailers as the library takes them.
@@ -285,13 +335,44 @@ mod tests {
     #[test]
     fn a_request_of_text_has_its_host_as_authority() {
         let text = b"POST /a?<b> HTTP/1.1\r\nHost: app:5000\r\nTE: trailers\r\nX-A: 1\r\nX-A: 2\r\n\r\n";
-        let (len, request) = request_of_text(text, Scheme::HTTP).unwrap();
-        assert_eq!(len, text.len());
+        let Outgoing { len, request, tunnel } = request_of_text(text, Scheme::HTTP).unwrap();
+        assert_eq!((len, tunnel.is_none()), (text.len(), true));
         assert_eq!(
             (request.method().as_str(), request.uri().to_string()),
             ("POST", "http://app:5000/a?%3Cb%3E".into())
         );
         let fields: Vec<_> = request.headers().iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
         assert_eq!(fields, ["te: trailers", "x-a: 1", "x-a: 2"]);
+    }
+
+    const ASKED: &[u8] = b"GET /chat?x HTTP/1.1\r\nHost: app\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+                          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+
+    #[test]
+    fn an_upgrade_becomes_an_extended_connect() {
+        let Outgoing { request, .. } = request_of_text(ASKED, Scheme::HTTPS).unwrap();
+        assert_eq!(
+            (request.method().as_str(), request.uri().to_string()),
+            ("CONNECT", "https://app/chat?x".to_owned())
+        );
+        assert_eq!(request.extensions().get::<Protocol>().unwrap().as_str(), "websocket");
+        let fields: Vec<_> = request.headers().iter().map(|(n, v)| format!("{n}: {}", v.to_str().unwrap())).collect();
+        assert_eq!(fields, ["sec-websocket-version: 13"]);
+    }
+
+    #[test]
+    fn and_its_success_the_agreement_that_the_client_waits_for() {
+        let tunnel = request_of_text(ASKED, Scheme::HTTPS).unwrap().tunnel.unwrap();
+        let answer = Response::builder()
+            .status(200)
+            .header("content-length", "0")
+            .header("sec-websocket-accept", "x")
+            .header("sec-websocket-protocol", "chat");
+        let text = String::from_utf8(text_of_agreement(&answer.body(()).unwrap(), &tunnel)).unwrap();
+        assert_eq!(
+            text.trim_end().replace("\r\n", " | "),
+            "HTTP/1.1 101 Switching Protocols | Connection: upgrade | Upgrade: websocket | \
+             Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo= | sec-websocket-protocol: chat"
+        );
     }
 }

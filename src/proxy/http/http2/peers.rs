@@ -2,7 +2,7 @@
 //!
 //! While one is being opened, others wait for it instead of opening their own: whoever opens has the [`Turn`].
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
+use h2::{Ping, PingPong};
 use http::uri::Scheme;
 
 use super::stream::Stream;
@@ -38,6 +39,10 @@ struct Known {
 /// One connection to a peer.
 pub struct Link {
     send: SendRequest<Bytes>,
+    /// Asks for a word of the peer.
+    ping: Cell<Option<PingPong>>,
+    /// There once somebody has asked whether the peer's settings have come.
+    settings: OnceCell<Rc<Opening>>,
     limits: Limits,
     /// Which connector its TLS was made by; `None`: there is none.
     trust: Option<u64>,
@@ -75,7 +80,7 @@ pub struct Turn {
     opening: Rc<Opening>,
 }
 
-/// A connection that is being opened.
+/// A connection that is being opened, or whose settings are waited for.
 #[derive(Default)]
 pub struct Opening {
     ended: RefCell<Option<Ended>>,
@@ -91,8 +96,14 @@ pub enum Ended {
     Failed(Trouble),
 }
 
+/// A connection that speaks HTTP/2.
+pub struct Begun {
+    send: SendRequest<Bytes>,
+    ping: Option<PingPong>,
+}
+
 /// Begins to speak HTTP/2 on a connection to a peer, and has it driven for as long as somebody has the returned handle.
-pub async fn dial(stream: crate::net::Stream, max_head: usize) -> Result<SendRequest<Bytes>, h2::Error> {
+pub async fn dial(stream: crate::net::Stream, max_head: usize) -> Result<Begun, h2::Error> {
     let mut builder = h2::client::Builder::new();
     builder
         .enable_push(false)
@@ -101,13 +112,29 @@ pub async fn dial(stream: crate::net::Stream, max_head: usize) -> Result<SendReq
         .initial_connection_window_size(STREAM_WINDOW * MOST_STREAMS as u32)
         .max_header_list_size(u32::try_from(max_head).unwrap_or(u32::MAX))
         .max_send_buffer_size(SEND_BUFFER);
-    let (send, connection) = builder.handshake(stream).await?;
+    let (send, mut connection) = builder.handshake(stream).await?;
+    let ping = connection.ping_pong();
     tokio::task::spawn_local(async move {
         if let Err(error) = connection.await {
             tracing::debug!("HTTP/2 connection to a peer: {error}");
         }
     });
-    Ok(send)
+    Ok(Begun { send, ping })
+}
+
+/// Ends when the peer's settings have come, or never will. They are the first that it sends (RFC 9113 §3.4), but the library
+/// does not say when they are there: so a word is asked for that can only come after them.
+fn settings(ping: Option<PingPong>) -> Rc<Opening> {
+    let known = Rc::<Opening>::default();
+    let told = Rc::clone(&known);
+    tokio::task::spawn_local(async move {
+        if let Some(mut ping) = ping {
+            // Fails if the connection has ended, which its next use tells.
+            let _ = ping.ping(Ping::opaque()).await;
+        }
+        told.end();
+    });
+    known
 }
 
 impl Peers {
@@ -148,9 +175,11 @@ impl Peers {
 
 impl Link {
     /// A connection that was just opened. The library closes it when nobody has it any more.
-    pub fn new(send: SendRequest<Bytes>, limits: Limits, trust: Option<u64>, now: Timestamp) -> Link {
+    pub fn new(begun: Begun, limits: Limits, trust: Option<u64>, now: Timestamp) -> Link {
         Link {
-            send,
+            send: begun.send,
+            ping: Cell::new(begun.ping),
+            settings: OnceCell::new(),
             limits,
             trust,
             opened: now,
@@ -197,6 +226,12 @@ impl Use {
         !self.link.blamed.replace(true)
     }
 
+    /// Whether the peer takes extended CONNECT. Ready when its settings have come.
+    pub fn poll_takes_connect(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        let settled = self.link.settings.get_or_init(|| settings(self.link.ping.take())).poll(cx);
+        settled.map(|_| self.link.send.is_extended_connect_protocol_enabled())
+    }
+
     /// The connection serves no further requests.
     pub fn retire(&self) {
         self.link.retired.set(true);
@@ -229,14 +264,19 @@ impl Drop for Turn {
         if let Some(known) = self.worker.http2.borrow_mut().by_peer.get_mut(&self.peer) {
             known.opening = None;
         }
-        self.opening.ended.borrow_mut().get_or_insert(Ended::AskAgain);
-        for waker in self.opening.waiting.take() {
-            waker.wake();
-        }
+        self.opening.end();
     }
 }
 
 impl Opening {
+    /// It has ended, well unless something else was said.
+    fn end(&self) {
+        self.ended.borrow_mut().get_or_insert(Ended::AskAgain);
+        for waker in self.waiting.take() {
+            waker.wake();
+        }
+    }
+
     /// Ready when it has ended.
     pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Ended> {
         if let Some(ended) = &*self.ended.borrow() {

@@ -32,6 +32,8 @@ pub struct Stream {
     pending: Bytes,
     trailers: Option<HeaderMap>,
     fault: Option<Fault>,
+    /// What was asked for by an extended CONNECT that is not answered yet: the request goes on until it is.
+    asked: Option<Box<heads::Tunnel>>,
     /// For a peer: its connection.
     connection: Option<Use>,
 }
@@ -83,7 +85,16 @@ impl Stream {
     }
 
     fn new(reading: Reading, writing: Writing, connection: Option<Use>) -> Stream {
-        Stream { reading, writing, whole: false, pending: Bytes::new(), trailers: None, fault: None, connection }
+        Stream {
+            reading,
+            writing,
+            whole: false,
+            pending: Bytes::new(),
+            trailers: None,
+            fault: None,
+            asked: None,
+            connection,
+        }
     }
 
     /// The next head is the whole message, if `whole`.
@@ -121,8 +132,16 @@ impl Stream {
                     return Poll::Ready(Ok(true));
                 }
                 let (head, body) = ready!(Pin::new(answer).poll(cx))?.into_parts();
-                self.pending = heads::text_of_answer(&http::Response::from_parts(head, ())).into();
                 self.reading = if body.is_end_stream() { Reading::Ended } else { Reading::Body(body) };
+                let head = http::Response::from_parts(head, ());
+                let asked = self.asked.take();
+                self.pending = match &asked {
+                    Some(asked) if head.status().is_success() => heads::text_of_agreement(&head, asked).into(),
+                    _ => heads::text_of_answer(&head).into(),
+                };
+                if asked.is_some() && !head.status().is_success() {
+                    self.finish(&FieldSection::default());
+                }
             }
             Reading::Body(body) => match ready!(body.poll_data(cx)) {
                 Some(piece) => {
@@ -183,7 +202,10 @@ impl Stream {
                 (len, respond.send_response(answer, self.whole)?)
             }
             Writing::Request(send, scheme) => {
-                let Some((len, request)) = heads::request_of_text(text, scheme.clone()) else { return Ok(None) };
+                let Some(outgoing) = heads::request_of_text(text, scheme.clone()) else { return Ok(None) };
+                let heads::Outgoing { len, request, tunnel } = outgoing;
+                self.whole &= tunnel.is_none();
+                self.asked = tunnel;
                 let (answer, send) = send.send_request(request, self.whole)?;
                 self.reading = Reading::Answer(answer);
                 (len, send)
@@ -194,8 +216,11 @@ impl Stream {
         Ok(Some(len))
     }
 
-    /// Ends what is written, if it was begun and did not end with its head.
+    /// Ends what is written, if it was begun and did not end with its head. The request for a tunnel ends with that.
     pub fn finish(&mut self, trailers: &FieldSection) {
+        if self.asked.is_some() {
+            return;
+        }
         let Writing::Body(send) = &mut self.writing else { return };
         // Fails only on a stream that was reset: whoever reads from it is told.
         let _ = match trailers.is_empty() {
@@ -260,6 +285,11 @@ impl Stream {
                 Trouble::broken(failure, error).blames(first)
             }
         }
+    }
+
+    /// Whether the peer takes extended CONNECT (RFC 8441 §3). Ready when its settings have come.
+    pub fn poll_takes_connect(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        self.connection.as_ref().map_or(Poll::Ready(false), |connection| connection.poll_takes_connect(cx))
     }
 
     /// The connection serves no further requests: one was not answered in time.

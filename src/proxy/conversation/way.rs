@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
-use super::Buffers;
+use super::{Buffers, Speaker};
 use crate::net::splice::Pipe;
 use crate::net::{Buffer, Stream};
 
@@ -21,7 +21,7 @@ const LITTLE: usize = 16 * 1024;
 /// and when it is little so many times in a row, they are copied again.
 const PATIENCE: u32 = 8;
 
-/// One direction of a session.
+/// One direction.
 #[derive(Debug, Default)]
 pub struct Way {
     /// There while there is something in it.
@@ -50,7 +50,7 @@ pub struct Way {
 
 /// How a direction broke.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Broken {
+pub(super) enum Broken {
     /// The one who speaks was reset.
     Source,
     /// The one who listens takes no more. What it said before is still worth passing on: a server that has no room says so
@@ -60,7 +60,7 @@ pub enum Broken {
 
 /// What is known of one that takes no more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Gone {
+pub(super) enum Gone {
     /// It had said all.
     Ended,
     /// It was reset in the midst of what it said.
@@ -77,8 +77,19 @@ impl Broken {
 
 impl Way {
     /// Writing to the one who speaks has shown that it was reset: what it said before is passed on, and then the reset.
-    pub fn break_off(&mut self) {
+    pub(super) fn break_off(&mut self) {
         self.broken_off = true;
+    }
+
+    /// A direction in which this was read already.
+    pub fn with(begun: &mut Buffer) -> Way {
+        let buffer = (!begun.is_empty()).then(|| std::mem::take(begun));
+        Way { read: buffer.as_ref().map_or(0, Buffer::len) as u64, buffer, ..Way::default() }
+    }
+
+    /// Whether nothing goes this way any more.
+    pub fn is_over(&self) -> bool {
+        self.told || self.broken.is_some()
     }
 
     /// Whether the one who speaks has ended without a word.
@@ -99,11 +110,11 @@ impl Way {
     }
 
     /// Moves what there is. Ready when the end was passed on, or cannot be.
-    pub fn poll(
+    pub(super) fn poll<F: Speaker, T: Speaker>(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut Stream,
-        to: &mut Stream,
+        from: &mut F,
+        to: &mut T,
         spare: &RefCell<Buffers>,
     ) -> Poll<Result<(), Broken>> {
         if let Some(broken) = self.broken {
@@ -114,18 +125,18 @@ impl Way {
         Poll::Ready(moved)
     }
 
-    fn pass_on(
+    fn pass_on<F: Speaker, T: Speaker>(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut Stream,
-        to: &mut Stream,
+        from: &mut F,
+        to: &mut T,
         spare: &RefCell<Buffers>,
     ) -> Poll<Result<(), Broken>> {
         while !self.told {
             match &mut self.buffer {
                 Some(buffer) if !buffer.is_empty() => {
                     // One that speaks TLS sends first what it still holds.
-                    let written = ready!(to.poll_write_vectored(cx, &[IoSlice::new(buffer.data())]));
+                    let written = ready!(to.poll_write(cx, &[IoSlice::new(buffer.data())]));
                     let n = written.map_err(|error| Broken::sink(&error))?;
                     if n == buffer.len() && n == buffer.capacity() {
                         // It came filled to the brim: more is likely to follow.
@@ -138,8 +149,10 @@ impl Way {
                     self.written += n as u64;
                 }
                 _ if self.pipe.as_ref().is_some_and(|pipe| !pipe.is_empty()) => {
-                    let Some(pipe) = &mut self.pipe else { continue };
-                    let n = ready!(pipe.poll_drain(cx, to)).map_err(|error| Broken::sink(&error))?;
+                    let (Some(pipe), Some(sink)) = (&mut self.pipe, to.connection()) else {
+                        return Poll::Ready(Err(Broken::Sink(Gone::Ended)));
+                    };
+                    let n = ready!(pipe.poll_drain(cx, sink)).map_err(|error| Broken::sink(&error))?;
                     self.written += n as u64;
                 }
                 _ if self.ended && self.broken_off => return Poll::Ready(Err(Broken::Source)),
@@ -183,21 +196,21 @@ impl Way {
     }
 
     /// Takes what has come, into a pipe if there is much of it.
-    fn take(
+    fn take<F: Speaker, T: Speaker>(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut Stream,
-        to: &Stream,
+        from: &mut F,
+        to: &T,
         spare: &RefCell<Buffers>,
     ) -> Poll<io::Result<()>> {
-        if self.bulk < LONG || !Pipe::joins(from, to) {
-            return self.fill(cx, from, spare, Buffer::STREAMING);
-        }
-        if self.pipe.is_none() {
+        let long = self.bulk >= LONG && joins(from, to);
+        if long && self.pipe.is_none() {
             self.pipe = spare.borrow_mut().take_pipe();
         }
-        let Some(pipe) = &mut self.pipe else { return self.fill(cx, from, spare, Buffer::STREAMING) };
-        let n = ready!(pipe.poll_fill(cx, from))?;
+        let (true, Some(pipe), Some(source)) = (long, &mut self.pipe, from.connection()) else {
+            return self.fill(cx, from, spare, Buffer::STREAMING);
+        };
+        let n = ready!(pipe.poll_fill(cx, source))?;
         self.read += n as u64;
         self.ended = n == 0;
         self.little = if n < LITTLE { self.little + 1 } else { 0 };
@@ -208,17 +221,22 @@ impl Way {
         Poll::Ready(Ok(()))
     }
 
-    fn fill(
+    fn fill<F: Speaker>(
         &mut self,
         cx: &mut Context<'_>,
-        from: &mut Stream,
+        from: &mut F,
         spare: &RefCell<Buffers>,
         limit: usize,
     ) -> Poll<io::Result<()>> {
         let buffer = self.buffer.get_or_insert_with(|| spare.borrow_mut().take());
-        let n = ready!(buffer.poll_fill(from, cx, limit))?;
+        let n = ready!(from.poll_fill(buffer, cx, limit))?;
         self.read += n as u64;
         self.ended = n == 0;
         Poll::Ready(Ok(()))
     }
+}
+
+/// Whether what is said may go through a pipe.
+fn joins(from: &impl Speaker, to: &impl Speaker) -> bool {
+    from.connection().zip(to.connection()).is_some_and(|(from, to)| Pipe::joins(from, to))
 }
