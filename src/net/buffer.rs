@@ -1,7 +1,11 @@
 //! Bytes read and not yet used: a contiguous window over one allocation.
+//!
+//! The memory is lent by the thread, and given back as soon as nothing is in it: what a thread's connections read goes
+//! through the same few kilobytes, which stay in the cache, and one that waits holds none.
 
+use std::cell::RefCell;
 use std::io;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use super::Stream;
 
@@ -10,12 +14,48 @@ const SMALL: usize = 8 * 1024;
 /// What it grows to while a body streams, in bytes.
 const LARGE: usize = 64 * 1024;
 
-/// A read buffer. Allocates at the first read; dropped with its `Scratch` or used again by another connection.
+/// How many bytes of memory that nobody uses are kept per thread, for each of the two sizes.
+const SPARE: usize = 2 * 1024 * 1024;
+
+/// Memory of a thread that no buffer uses.
+#[derive(Debug)]
+struct Spare {
+    small: Vec<Vec<u8>>,
+    large: Vec<Vec<u8>>,
+}
+
+thread_local! {
+    static SPARES: RefCell<Spare> = const { RefCell::new(Spare { small: Vec::new(), large: Vec::new() }) };
+}
+
+impl Spare {
+    /// So many bytes, which is one of the two sizes. What others have left is in them.
+    fn take(&mut self, size: usize) -> Vec<u8> {
+        let spare = if size == SMALL { self.small.pop() } else { self.large.pop() };
+        spare.unwrap_or_else(|| vec![0; size])
+    }
+
+    fn put(&mut self, storage: Vec<u8>) {
+        let kept = match storage.len() {
+            SMALL => &mut self.small,
+            LARGE => &mut self.large,
+            // One that has grown to something between: rare, and not kept.
+            _ => return,
+        };
+        if kept.len() < SPARE / storage.len() {
+            kept.push(storage);
+        }
+    }
+}
+
+/// A read buffer. Has memory while something is in it.
 #[derive(Debug, Default)]
 pub struct Buffer {
     storage: Vec<u8>,
     start: usize,
     end: usize,
+    /// Much is expected.
+    bulk: bool,
 }
 
 impl Buffer {
@@ -41,6 +81,10 @@ impl Buffer {
         if self.is_empty() {
             self.start = 0;
             self.end = 0;
+            // Of a body that streams the next piece is likely to be there already.
+            if !self.bulk {
+                self.rest();
+            }
         }
     }
 
@@ -48,11 +92,21 @@ impl Buffer {
     pub fn clear(&mut self) {
         self.start = 0;
         self.end = 0;
+        self.bulk = false;
+        self.rest();
     }
 
-    /// Bytes allocated.
+    /// Gives back the memory of an empty buffer, which is about to wait.
+    pub fn rest(&mut self) {
+        if self.is_empty() && !self.storage.is_empty() {
+            let storage = std::mem::take(&mut self.storage);
+            SPARES.with_borrow_mut(|spares| spares.put(storage));
+        }
+    }
+
+    /// Bytes that it has memory for.
     pub fn capacity(&self) -> usize {
-        self.storage.capacity()
+        self.storage.len()
     }
 
     /// Whether a read could add anything without more than `limit` bytes being held.
@@ -69,9 +123,16 @@ impl Buffer {
         if !self.make_room(limit) {
             return Poll::Ready(Err(io::ErrorKind::StorageFull.into()));
         }
-        let n = ready!(stream.poll_read(cx, &mut self.storage[self.end..]))?;
-        self.end += n;
-        Poll::Ready(Ok(n))
+        match stream.poll_read(cx, &mut self.storage[self.end..]) {
+            Poll::Ready(Ok(n)) => {
+                self.end += n;
+                Poll::Ready(Ok(n))
+            }
+            waits => {
+                self.rest();
+                waits
+            }
+        }
     }
 
     /// Takes as much of `bytes` as fits without more than `limit` being held, and says how much that was.
@@ -90,7 +151,8 @@ impl Buffer {
     fn make_room(&mut self, limit: usize) -> bool {
         let limit = limit.max(SMALL);
         if self.storage.is_empty() {
-            self.storage = vec![0; SMALL];
+            let size = if self.bulk { LARGE } else { SMALL };
+            self.storage = SPARES.with_borrow_mut(|spares| spares.take(size));
         } else if self.end == self.storage.len() {
             if self.start > 0 {
                 self.storage.copy_within(self.start..self.end, 0);
@@ -108,10 +170,11 @@ impl Buffer {
     /// The largest a streaming buffer gets, in bytes: what a connection's memory is bounded by.
     pub const STREAMING: usize = LARGE;
 
-    /// Grows an empty buffer for streaming, once a body has shown itself to be long.
+    /// Makes an empty buffer one for streaming, once a body has shown itself to be long.
     pub fn expect_bulk(&mut self) {
-        if self.is_empty() && self.storage.len() < LARGE {
-            self.storage.resize(LARGE, 0);
+        if self.is_empty() && !self.bulk {
+            self.rest();
+            self.bulk = true;
         }
     }
 }
@@ -121,7 +184,7 @@ mod tests {
     use super::*;
 
     fn with(bytes: &[u8]) -> Buffer {
-        let mut buffer = Buffer { storage: vec![0; SMALL], start: 0, end: bytes.len() };
+        let mut buffer = Buffer { storage: vec![0; SMALL], start: 0, end: bytes.len(), bulk: false };
         buffer.storage[..bytes.len()].copy_from_slice(bytes);
         buffer
     }
@@ -133,6 +196,36 @@ mod tests {
         assert_eq!(buffer.data(), b"world");
         buffer.consume(5);
         assert!(buffer.is_empty());
+    }
+
+    #[test]
+    fn an_empty_buffer_has_no_memory_unless_much_is_expected() {
+        let mut first = with(b"hello");
+        let memory = first.storage.as_ptr();
+        first.consume(5);
+        assert_eq!(first.capacity(), 0);
+        let mut second = Buffer::default();
+        second.append(b"x", SMALL);
+        assert_eq!(second.storage.as_ptr(), memory, "the next one has it");
+
+        second.clear();
+        second.expect_bulk();
+        assert_eq!(second.append(b"xyz", LARGE), 3);
+        assert_eq!(second.capacity(), LARGE);
+        second.consume(3);
+        assert_eq!(second.capacity(), LARGE);
+        second.clear();
+        second.append(b"x", SMALL);
+        assert_eq!(second.capacity(), SMALL);
+    }
+
+    #[test]
+    fn memory_that_nobody_uses_is_bounded() {
+        let mut spare = Spare { small: Vec::new(), large: Vec::new() };
+        for size in [SMALL, LARGE, SMALL + 1] {
+            (0..SPARE / SMALL + 1).for_each(|_| spare.put(vec![0; size]));
+        }
+        assert_eq!((spare.small.len() * SMALL, spare.large.len() * LARGE), (SPARE, SPARE));
     }
 
     #[test]

@@ -3,14 +3,14 @@
 //!
 //! A side that takes no more is still listened to. A reset is passed on as one, after what was said before it.
 
-mod memory;
+mod pipes;
 mod way;
 
 use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
-pub use memory::Buffers;
+pub use pipes::Pipes;
 pub use way::Way;
 use way::{Broken, Gone};
 
@@ -109,14 +109,14 @@ impl Conversation {
         cx: &mut Context<'_>,
         client: &mut C,
         peer: &mut P,
-        spare: &RefCell<Buffers>,
+        pipes: &RefCell<Pipes>,
     ) -> Poll<Over> {
         let (up, down) = (&mut self.up, &mut self.down);
-        let upwards = up.poll(cx, client, peer, spare);
+        let upwards = up.poll(cx, client, peer, pipes);
         if upwards == Poll::Ready(Err(Broken::Sink(Gone::Reset))) {
             down.break_off();
         }
-        let downwards = down.poll(cx, peer, client, spare);
+        let downwards = down.poll(cx, peer, client, pipes);
         if downwards == Poll::Ready(Err(Broken::Sink(Gone::Reset))) {
             up.break_off();
         }
@@ -131,9 +131,9 @@ impl Conversation {
     }
 
     /// The memory is for others.
-    pub fn give_back(&mut self, spare: &RefCell<Buffers>) {
-        self.up.give_back(spare);
-        self.down.give_back(spare);
+    pub fn give_back(&mut self, pipes: &RefCell<Pipes>) {
+        self.up.give_back(pipes);
+        self.down.give_back(pipes);
     }
 }
 
@@ -194,9 +194,9 @@ mod tests {
 
     /// How it ends, and what the client has heard.
     fn passed_on(mut client: Scripted, mut peer: Scripted) -> (Poll<Over>, String, bool) {
-        let (mut conversation, spare) = (Conversation::default(), RefCell::default());
+        let (mut conversation, pipes) = (Conversation::default(), RefCell::default());
         let mut cx = Context::from_waker(Waker::noop());
-        let over = conversation.poll(&mut cx, &mut client, &mut peer, &spare);
+        let over = conversation.poll(&mut cx, &mut client, &mut peer, &pipes);
         (over, client.heard, client.ended)
     }
 

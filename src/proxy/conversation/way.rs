@@ -8,7 +8,7 @@ use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
-use super::{Buffers, Speaker};
+use super::{Pipes, Speaker};
 use crate::net::splice::Pipe;
 use crate::net::{Buffer, Stream};
 
@@ -24,9 +24,8 @@ const PATIENCE: u32 = 8;
 /// One direction.
 #[derive(Debug, Default)]
 pub struct Way {
+    buffer: Buffer,
     /// There while there is something in it.
-    buffer: Option<Buffer>,
-    /// The same.
     pipe: Option<Pipe>,
     /// Bytes that came in full buffers, until they go through a pipe.
     bulk: u64,
@@ -83,8 +82,8 @@ impl Way {
 
     /// A direction in which this was read already.
     pub fn with(begun: &mut Buffer) -> Way {
-        let buffer = (!begun.is_empty()).then(|| std::mem::take(begun));
-        Way { read: buffer.as_ref().map_or(0, Buffer::len) as u64, buffer, ..Way::default() }
+        let buffer = std::mem::take(begun);
+        Way { read: buffer.len() as u64, buffer, ..Way::default() }
     }
 
     /// Whether nothing goes this way any more.
@@ -98,9 +97,9 @@ impl Way {
     }
 
     /// Takes what comes before there is anybody to give it to, up to a bound.
-    pub fn read_ahead(&mut self, cx: &mut Context<'_>, from: &mut Stream, spare: &RefCell<Buffers>) -> io::Result<()> {
-        while !self.ended && self.held() < AHEAD && from.poll_readable(cx).is_ready() {
-            match self.fill(cx, from, spare, AHEAD) {
+    pub fn read_ahead(&mut self, cx: &mut Context<'_>, from: &mut Stream) -> io::Result<()> {
+        while !self.ended && self.buffer.has_room(AHEAD) && from.poll_readable(cx).is_ready() {
+            match self.fill(cx, from, AHEAD) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Err(error),
                 Poll::Pending => return Ok(()),
@@ -115,12 +114,12 @@ impl Way {
         cx: &mut Context<'_>,
         from: &mut F,
         to: &mut T,
-        spare: &RefCell<Buffers>,
+        pipes: &RefCell<Pipes>,
     ) -> Poll<Result<(), Broken>> {
         if let Some(broken) = self.broken {
             return Poll::Ready(Err(broken));
         }
-        let moved = ready!(self.pass_on(cx, from, to, spare));
+        let moved = ready!(self.pass_on(cx, from, to, pipes));
         self.broken = moved.err();
         Poll::Ready(moved)
     }
@@ -130,69 +129,55 @@ impl Way {
         cx: &mut Context<'_>,
         from: &mut F,
         to: &mut T,
-        spare: &RefCell<Buffers>,
+        pipes: &RefCell<Pipes>,
     ) -> Poll<Result<(), Broken>> {
         while !self.told {
-            match &mut self.buffer {
-                Some(buffer) if !buffer.is_empty() => {
-                    // One that speaks TLS sends first what it still holds.
-                    let written = ready!(to.poll_write(cx, &[IoSlice::new(buffer.data())]));
-                    let n = written.map_err(|error| Broken::sink(&error))?;
-                    if n == buffer.len() && n == buffer.capacity() {
-                        // It came filled to the brim: more is likely to follow.
-                        self.bulk += n as u64;
-                        buffer.consume(n);
-                        buffer.expect_bulk();
-                    } else {
-                        buffer.consume(n);
-                    }
-                    self.written += n as u64;
+            if !self.buffer.is_empty() {
+                // One that speaks TLS sends first what it still holds.
+                let written = ready!(to.poll_write(cx, &[IoSlice::new(self.buffer.data())]));
+                let n = written.map_err(|error| Broken::sink(&error))?;
+                let brimful = n == self.buffer.capacity();
+                self.buffer.consume(n);
+                if brimful {
+                    // More is likely to follow.
+                    self.bulk += n as u64;
+                    self.buffer.expect_bulk();
                 }
-                _ if self.pipe.as_ref().is_some_and(|pipe| !pipe.is_empty()) => {
-                    let (Some(pipe), Some(sink)) = (&mut self.pipe, to.connection()) else {
-                        return Poll::Ready(Err(Broken::Sink(Gone::Ended)));
-                    };
-                    let n = ready!(pipe.poll_drain(cx, sink)).map_err(|error| Broken::sink(&error))?;
-                    self.written += n as u64;
+                self.written += n as u64;
+            } else if let Some(pipe) = self.pipe.as_mut().filter(|pipe| !pipe.is_empty()) {
+                let Some(sink) = to.connection() else { return Poll::Ready(Err(Broken::Sink(Gone::Ended))) };
+                let n = ready!(pipe.poll_drain(cx, sink)).map_err(|error| Broken::sink(&error))?;
+                self.written += n as u64;
+            } else if self.ended && self.broken_off {
+                return Poll::Ready(Err(Broken::Source));
+            } else if self.ended {
+                self.give_back(pipes);
+                if !self.telling {
+                    self.telling = true;
+                    to.shutdown_write();
                 }
-                _ if self.ended && self.broken_off => return Poll::Ready(Err(Broken::Source)),
-                _ if self.ended => {
-                    self.give_back(spare);
-                    if !self.telling {
-                        self.telling = true;
-                        to.shutdown_write();
-                    }
-                    ready!(to.poll_flush(cx)).map_err(|error| Broken::sink(&error))?;
-                    self.told = true;
+                ready!(to.poll_flush(cx)).map_err(|error| Broken::sink(&error))?;
+                self.told = true;
+            } else if let Poll::Ready(filled) = self.take(cx, from, to, pipes) {
+                filled.map_err(|_| Broken::Source)?;
+            } else {
+                self.give_back(pipes);
+                // What was written may still wait within TLS.
+                if let Poll::Ready(Err(error)) = to.poll_flush(cx) {
+                    return Poll::Ready(Err(Broken::sink(&error)));
                 }
-                _ => match self.take(cx, from, to, spare) {
-                    Poll::Ready(filled) => filled.map_err(|_| Broken::Source)?,
-                    Poll::Pending => {
-                        self.give_back(spare);
-                        // What was written may still wait within TLS.
-                        if let Poll::Ready(Err(error)) = to.poll_flush(cx) {
-                            return Poll::Ready(Err(Broken::sink(&error)));
-                        }
-                        return Poll::Pending;
-                    }
-                },
+                return Poll::Pending;
             }
         }
         Poll::Ready(Ok(()))
     }
 
     /// The memory is for others.
-    pub fn give_back(&mut self, spare: &RefCell<Buffers>) {
-        if let Some(buffer) = self.buffer.take() {
-            spare.borrow_mut().put(buffer);
-        }
+    pub fn give_back(&mut self, pipes: &RefCell<Pipes>) {
+        self.buffer.rest();
         if let Some(pipe) = self.pipe.take() {
-            spare.borrow_mut().put_pipe(pipe);
+            pipes.borrow_mut().put(pipe);
         }
-    }
-
-    fn held(&self) -> usize {
-        self.buffer.as_ref().map_or(0, Buffer::len)
     }
 
     /// Takes what has come, into a pipe if there is much of it.
@@ -201,14 +186,14 @@ impl Way {
         cx: &mut Context<'_>,
         from: &mut F,
         to: &T,
-        spare: &RefCell<Buffers>,
+        pipes: &RefCell<Pipes>,
     ) -> Poll<io::Result<()>> {
         let long = self.bulk >= LONG && joins(from, to);
         if long && self.pipe.is_none() {
-            self.pipe = spare.borrow_mut().take_pipe();
+            self.pipe = pipes.borrow_mut().take();
         }
         let (true, Some(pipe), Some(source)) = (long, &mut self.pipe, from.connection()) else {
-            return self.fill(cx, from, spare, Buffer::STREAMING);
+            return self.fill(cx, from, Buffer::STREAMING);
         };
         let n = ready!(pipe.poll_fill(cx, source))?;
         self.read += n as u64;
@@ -221,15 +206,8 @@ impl Way {
         Poll::Ready(Ok(()))
     }
 
-    fn fill<F: Speaker>(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &mut F,
-        spare: &RefCell<Buffers>,
-        limit: usize,
-    ) -> Poll<io::Result<()>> {
-        let buffer = self.buffer.get_or_insert_with(|| spare.borrow_mut().take());
-        let n = ready!(from.poll_fill(buffer, cx, limit))?;
+    fn fill(&mut self, cx: &mut Context<'_>, from: &mut impl Speaker, limit: usize) -> Poll<io::Result<()>> {
+        let n = ready!(from.poll_fill(&mut self.buffer, cx, limit))?;
         self.read += n as u64;
         self.ended = n == 0;
         Poll::Ready(Ok(()))

@@ -118,7 +118,7 @@ pub fn serve(seat: Seat, stream: Stream, remote: ClientAddr, listener: ListenerS
         security: Security::Plain,
     };
     let deadline = Deadline::new(worker.clock);
-    let keepalive_timeout = worker.client_limits(&client).keepalive_timeout;
+    let keepalive_timeout = worker.client_limits(&client, |limits| limits.keepalive_timeout);
     let stream = Side::Http1(stream);
     let mut connection =
         Connection { worker, seat, stream, deadline, client, requests: 0, keepalive_timeout, expects_header };
@@ -183,7 +183,7 @@ impl Connection {
 
     /// Whether the client begins with the preface of HTTP/2, within `client_header_timeout`.
     async fn has_preface(&mut self, read: &mut Buffer) -> bool {
-        self.deadline.set(self.worker.now(), self.default_limits().header_timeout);
+        self.deadline.set(self.worker.now(), self.header_timeout());
         let Connection { stream, deadline, .. } = self;
         poll_fn(|cx| {
             loop {
@@ -208,7 +208,7 @@ impl Connection {
     async fn readable(&mut self) -> bool {
         let now = self.worker.now();
         let first = self.requests == 0;
-        let limit = if first { self.default_limits().header_timeout } else { self.keepalive_timeout };
+        let limit = if first { self.header_timeout() } else { self.keepalive_timeout };
         self.deadline.set(now, limit);
         poll_fn(|cx| {
             // First: what has come is served, whatever ends.
@@ -254,10 +254,10 @@ impl Connection {
     /// Reads one whole head.
     async fn head(&mut self, scratch: &mut Scratch) -> Head {
         self.client.look_again(&self.worker);
-        let limits = self.default_limits();
-        let header_timeout = limits.header_timeout;
-        let wire =
-            http1::Limits { head: limits.max_head_size, target: limits.max_target_size, ..http1::Limits::default() };
+        let (header_timeout, wire) = self.worker.client_limits(&self.client, |limits| {
+            let (head, target) = (limits.max_head_size, limits.max_target_size);
+            (limits.header_timeout, http1::Limits { head, target, ..http1::Limits::default() })
+        });
         let mut began = None;
         scratch.request.clear();
         let Connection { stream, deadline, worker, .. } = self;
@@ -310,9 +310,9 @@ impl Connection {
         self.worker.is_draining() || self.worker.with(|topology| self.client.spec(topology).is_none())
     }
 
-    /// Limits before a head tells which server is meant: those of the listener's default server.
-    pub(super) fn default_limits(&self) -> Arc<ClientLimits> {
-        self.worker.client_limits(&self.client)
+    /// How long a client may take for its first head, or what comes before it: as the listener's default server says.
+    pub(super) fn header_timeout(&self) -> Duration {
+        self.worker.client_limits(&self.client, |limits| limits.header_timeout)
     }
 
     /// Ends our side and reads what the client is still sending, so that a reset does not destroy the answer.

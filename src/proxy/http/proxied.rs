@@ -26,7 +26,7 @@ impl Connection {
     /// Reads the PROXY header before anything else, within `client_header_timeout`: its addresses are the client's. False:
     /// there is none that could be believed, which was logged, and the connection ends.
     pub(super) async fn proxy_header(&mut self) -> bool {
-        let limit = self.default_limits().header_timeout;
+        let limit = self.header_timeout();
         let Connection { stream, deadline, worker, client, .. } = self;
         // What stands at the front of a connection is read before it is anything else.
         let Side::Http1(stream) = stream else { return true };

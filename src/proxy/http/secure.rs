@@ -71,7 +71,7 @@ impl Connection {
     /// The handshake, if the listener speaks TLS. False: there is nobody to serve.
     pub(super) async fn secure(&mut self) -> bool {
         let Some(hosts) = self.client.hosts.clone().filter(|hosts| hosts.is_tls()) else { return true };
-        let (now, limit) = (self.worker.now(), self.default_limits().header_timeout);
+        let (now, limit) = (self.worker.now(), self.header_timeout());
         self.deadline.set(now, limit);
         let mut handshake = Handshake::default();
         let end = poll_fn(|cx| {

@@ -87,7 +87,7 @@ impl Session {
                 self.story.end = SessionEnd::NoPeer;
             }
         }
-        self.conversation.give_back(&self.worker.buffers);
+        self.conversation.give_back(&self.worker.pipes);
         self.story.sent = self.conversation.down.written;
         self.story.received = self.conversation.up.read;
         self.story.tell(&self.worker, &self.course);
@@ -129,7 +129,7 @@ impl Session {
             if let Poll::Ready(leased) = waiting.as_mut().poll(cx) {
                 return Poll::Ready(leased.map_err(|_| Unreached::Nobody));
             }
-            match conversation.up.read_ahead(cx, client, &worker.buffers) {
+            match conversation.up.read_ahead(cx, client) {
                 Ok(()) if !conversation.up.is_mute() => Poll::Pending,
                 _ => Poll::Ready(Err(Unreached::Left)),
             }
@@ -151,7 +151,7 @@ impl Session {
             if turn.may_abandon && seat.slot.is_connect_vain() {
                 return Poll::Ready(Err(Unconnected::Peer(Trouble::abandoned())));
             }
-            if conversation.up.read_ahead(cx, client, &worker.buffers).is_err() {
+            if conversation.up.read_ahead(cx, client).is_err() {
                 return Poll::Ready(Err(Unconnected::Left));
             }
             let late = || Trouble::new(Failure::ConnectTimeout, format!("no connection within {limit:?}"));
@@ -166,11 +166,11 @@ impl Session {
     /// no more is still listened to; a reset is passed on as one, after what was said before it.
     async fn relay(&mut self, mut peer: Stream, lease: Lease) {
         let Session { worker, client, deadline, course, conversation, .. } = self;
-        let (idle, spare) = (course.route.proxy.timeout, &worker.buffers);
+        let (idle, pipes) = (course.route.proxy.timeout, &worker.pipes);
         deadline.set(worker.now(), idle);
         let end = poll_fn(|cx| {
             let before = conversation.said();
-            if let Poll::Ready(over) = conversation.poll(cx, client, &mut peer, spare) {
+            if let Poll::Ready(over) = conversation.poll(cx, client, &mut peer, pipes) {
                 return Poll::Ready(Some(over));
             }
             if conversation.said() != before {

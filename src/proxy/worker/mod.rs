@@ -28,7 +28,7 @@ mod seats;
 pub use seats::{Seat, Slot};
 
 use super::complaints::Complaints;
-use super::conversation::Buffers;
+use super::conversation::Pipes;
 use super::datagram::Port;
 use super::http::connection::Client;
 use super::http::{Spare, http2};
@@ -48,8 +48,8 @@ pub struct Worker {
     pub log: WorkerLog,
     /// Memory that busy connections use in turn.
     pub spare: RefCell<Spare>,
-    /// Memory for bytes that streams pass on.
-    pub buffers: RefCell<Buffers>,
+    /// Pipes that bytes of long streams go through.
+    pub pipes: RefCell<Pipes>,
     topology: RefCell<Reader>,
     seats: Seats,
     listening: RefCell<Vec<Listening>>,
@@ -88,7 +88,7 @@ impl Worker {
             http2: RefCell::default(),
             log,
             spare: RefCell::default(),
-            buffers: RefCell::default(),
+            pipes: RefCell::default(),
             topology: RefCell::new(live.reader()),
             seats: Seats::default(),
             listening: RefCell::default(),
@@ -133,11 +133,11 @@ impl Worker {
         self.topology.borrow_mut().group(id)
     }
 
-    /// The limits that hold on a listener until a request has told its host.
-    pub fn client_limits(&self, client: &Client) -> Arc<ClientLimits> {
-        let known = self.with(|topology| client.spec(topology).map(|spec| spec.hosts.default_server().client.clone()));
+    /// Looks at the limits that hold on a listener until a request has told its host.
+    pub fn client_limits<T>(&self, client: &Client, look: impl Fn(&ClientLimits) -> T) -> T {
+        let known = self.with(|topology| client.spec(topology).map(|spec| look(&spec.hosts.default_server().client)));
         // A listener that a reload has removed: its connections live on under nginx's own limits.
-        known.unwrap_or_default()
+        known.unwrap_or_else(|| look(&ClientLimits::default()))
     }
 
     /// A connect to a peer failed: if it was found by a name, the name is asked for again.

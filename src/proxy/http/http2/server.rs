@@ -36,7 +36,7 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 struct Session {
     worker: Rc<Worker>,
     client: Client,
-    limits: std::sync::Arc<ClientLimits>,
+    limits: ClientLimits,
     h2: h2::server::Connection<Tap, Bytes>,
     watch: Rc<Watch>,
     deadline: Deadline,
@@ -72,7 +72,7 @@ impl Drop for InFlight {
 pub async fn serve(connection: Connection, begun: Vec<u8>) {
     let Connection { worker, seat, stream, mut deadline, client, .. } = connection;
     let Side::Http1(stream) = stream else { return };
-    let limits = worker.client_limits(&client);
+    let limits = worker.client_limits(&client, ClientLimits::clone);
     let watch = Watch::new(&worker);
     let tap = Tap::new(stream, begun, Rc::clone(&worker), Rc::clone(&watch));
     deadline.set(worker.now(), limits.header_timeout);
