@@ -140,8 +140,11 @@ def request(case, proxy, _, seconds):
 
 
 def exchange(case, proxy, programs, seconds):
-    command = [*pinned(case), programs / "exchanges", str(proxy.port), str(seconds), str(case.connections), *case.exchanges]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+    """As src/bin/exchanges counts: from when all connections are open until the last exchange is over."""
+    given = [proxy.port, seconds, case.connections, *case.exchanges]
+    command = [*pinned(case), programs / "exchanges", *map(str, given)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as run:
         if run.stdout.readline() != "ready\n":
             worthless(case, proxy, run.communicate()[1])
         before = proxy.cpu_seconds()

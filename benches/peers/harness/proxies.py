@@ -1,5 +1,5 @@
 """Which proxies are there, and how is each told to do the same work?"""
-import os, re, shutil, signal, socket, ssl, subprocess, sys, tempfile, time
+import functools, os, re, shutil, signal, socket, ssl, subprocess, sys, tempfile, time
 from pathlib import Path
 
 from . import machine
@@ -115,6 +115,7 @@ class Proxy:
         log, front_log = LOGS[self.name](f"{directory}/access.log", self.log) if self.name in LOGS else ("", "")
         return {"DIR": directory, "LISTEN": self.port, "WORKERS": self.workers, "GENERATION": self.generation,
                 "LOG": log, "FRONT_LOG": front_log, "SERVERS": servers(self.name, self.backends),
+                "SCHEME": "https" if self.front == "tls" else "http",
                 "FRONT": fill(FRONTS[self.front].get(self.name, ""), {"DIR": directory}),
                 "MODULES": modules(self.binary) if self.front == "tcp" and self.name.startswith("nginx") else ""}
 
@@ -180,8 +181,8 @@ NGINX_TLS = """ ssl http2;
         ssl_certificate @DIR@/front.crt;
         ssl_certificate_key @DIR@/front.key;
         ssl_protocols TLSv1.3"""
-# How clients come in: what stands in the place of FRONT, beside the address. TLS is 1.3 for all, with sessions that go on
-# by tickets, each proxy's own number of them; the rest is settled by the client, which offers one of everything.
+# How clients come in: what stands in the place of FRONT, beside the address. TLS is 1.3 for all, with sessions that go
+# on by tickets, each proxy's own number of them; the rest is settled by the client, which offers one of everything.
 FRONTS = {
     "http": {},
     "tls": {
@@ -234,13 +235,22 @@ def secured(plain, front):
     return context.wrap_socket(plain)
 
 
+@functools.cache
+def certificate():
+    """A key and its certificate, ECDSA with P-256, the same for all proxies of this run."""
+    with tempfile.TemporaryDirectory(prefix="weir-peers-certificate-") as directory:
+        key, signed = Path(directory) / "key", Path(directory) / "certificate"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                        "-days", "2", "-subj", "/CN=bench", "-addext", "subjectAltName=DNS:bench", "-keyout", key,
+                        "-out", signed], check=True, capture_output=True)
+        return key.read_text(), signed.read_text()
+
+
 def certify(directory):
-    """A key and a certificate of its own, ECDSA with P-256, in a file each and, for HAProxy, in one."""
-    key, certificate = directory / "front.key", directory / "front.crt"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                    "-days", "2", "-subj", "/CN=bench", "-addext", "subjectAltName=DNS:bench", "-keyout", key,
-                    "-out", certificate], check=True, capture_output=True)
-    (directory / "front.pem").write_text(certificate.read_text() + key.read_text())
+    """Puts them where a proxy finds them: in a file each and, for HAProxy, in one."""
+    key, signed = certificate()
+    for file, text in (("front.key", key), ("front.crt", signed), ("front.pem", signed + key)):
+        (directory / file).write_text(text)
 
 
 def modules(nginx):
@@ -253,18 +263,24 @@ def modules(nginx):
     return f"load_module {module};" if "--with-stream=dynamic" in said and module.exists() else None
 
 
+# What must stand in what a proxy says of its build, for clients that come in so.
+BUILT_WITH = {
+    ("nginx", "tls"): ["--with-http_ssl_module", "--with-http_v2_module"], ("nginx", "h2c"): ["--with-http_v2_module"],
+    ("haproxy", "tls"): ["+OPENSSL"],
+}
+
+
 def lacks(name, binary, front):
     """What it would need for clients that come in so; None: it has all."""
-    if name == "bare" or front == "http":
+    name = name.removesuffix("-new")
+    if front == "tcp" and name == "nginx" and modules(binary) is None:
+        return "no stream module (Debian: libnginx-mod-stream)"
+    needed = BUILT_WITH.get((name, front))
+    if not needed:
         return None
-    if front == "tcp":
-        return "no stream module (Debian: libnginx-mod-stream)" if name.startswith("nginx") and modules(binary) is None else None
-    version = {"haproxy": "-vv"}.get(name, "-V")
-    said = subprocess.run([binary, version], capture_output=True, text=True)
-    needed = {"nginx": {"tls": ["--with-http_ssl_module", "--with-http_v2_module"], "h2c": ["--with-http_v2_module"]},
-              "haproxy": {"tls": ["+OPENSSL "]}}.get(name.removesuffix("-new"), {}).get(front, [])
-    missing = [word.strip() for word in needed if word not in said.stdout + said.stderr]
-    return f"built without {' '.join(missing)}" if missing else None
+    said = subprocess.run([binary, "-V" if name == "nginx" else "-vv"], capture_output=True, text=True)
+    missing = set(needed) - set((said.stdout + said.stderr).split())
+    return f"built without {' '.join(sorted(missing))}" if missing else None
 
 
 def end(process):

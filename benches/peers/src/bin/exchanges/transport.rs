@@ -6,8 +6,8 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, Error, HandshakeKind, SignatureScheme, version};
@@ -32,8 +32,7 @@ impl Security {
         };
         let builder = ClientConfig::builder_with_provider(Arc::new(provider));
         let builder = builder.with_protocol_versions(&[&version::TLS13]).map_err(io::Error::other)?;
-        let mut config =
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(Believer)).with_no_client_auth();
+        let mut config = builder.dangerous().with_custom_certificate_verifier(Arc::new(Believer)).with_no_client_auth();
         config.alpn_protocols = vec![alpn.to_vec()];
         config.resumption = resumption;
         Ok(Security(Some(Arc::new(config))))
