@@ -1,5 +1,5 @@
 """Which proxies are there, and how is each told to do the same work?"""
-import os, re, shutil, signal, socket, subprocess, sys, tempfile, time
+import functools, os, re, shutil, signal, socket, ssl, subprocess, sys, tempfile, time
 from pathlib import Path
 
 from . import machine
@@ -11,6 +11,9 @@ NAMES = ["weir", "nginx", "nginx-new", "haproxy", "envoy", "traefik", "caddy", "
 # Each file that a proxy reads, by its name in `configs`. The first is the one it is given.
 FILES = {"weir": ["weir.toml"], "nginx": ["nginx.conf"], "nginx-new": ["nginx.conf"], "haproxy": ["haproxy.cfg"],
          "envoy": ["envoy.yaml"], "traefik": ["traefik.toml", "traefik-routes.toml"], "caddy": ["Caddyfile"], "bare": []}
+# The same where connections are passed on as they are.
+TCP_FILES = {"weir": ["weir-tcp.toml"], "nginx": ["nginx-tcp.conf"], "nginx-new": ["nginx-tcp.conf"],
+             "haproxy": ["haproxy-tcp.cfg"], "bare": []}
 ARGUMENTS = {
     "weir": ["run", "-c", "@CONFIG@"],
     "nginx": ["-e", "@DIR@/nginx.error.log", "-p", "@DIR@", "-c", "@CONFIG@"],
@@ -68,16 +71,18 @@ def version(name, binary):
 class Proxy:
     """A running proxy. Ends with the `with` block."""
 
-    def __init__(self, name, binary, backends, cores, workers=1, log=False):
-        self.name, self.binary, self.backends, self.cores = name, binary, backends, cores
+    def __init__(self, name, binary, backends, cores, workers=1, log=False, front="http"):
+        self.name, self.binary, self.backends, self.cores, self.front = name, binary, backends, cores, front
         self.workers, self.log, self.generation, self.port = workers, log, 1, free_port()
+        self.files = (TCP_FILES if front == "tcp" else FILES)[name]
 
     def __enter__(self):
         self.scratch = tempfile.TemporaryDirectory(prefix=f"weir-peers-{self.name}-")
+        if self.front == "tls":
+            certify(Path(self.scratch.name))
         self.write_configs()
         places = self.places()
-        files = FILES[self.name]
-        places["CONFIG"] = files and Path(self.scratch.name) / files[0]
+        places["CONFIG"] = self.files and Path(self.scratch.name) / self.files[0]
         command = [fill(part, places) for part in ARGUMENTS[self.name]]
         if self.name == "bare":
             command = [str(self.port), *self.backends]
@@ -99,7 +104,7 @@ class Proxy:
         self.scratch.cleanup()
 
     def write_configs(self):
-        for file in FILES[self.name]:
+        for file in self.files:
             target = Path(self.scratch.name) / file
             # Renamed into place, so that whoever watches the file never sees half of it.
             target.with_suffix(".new").write_text(fill((CONFIGS / file).read_text(), self.places()))
@@ -109,7 +114,10 @@ class Proxy:
         directory = self.scratch.name
         log, front_log = LOGS[self.name](f"{directory}/access.log", self.log) if self.name in LOGS else ("", "")
         return {"DIR": directory, "LISTEN": self.port, "WORKERS": self.workers, "GENERATION": self.generation,
-                "LOG": log, "FRONT_LOG": front_log, "SERVERS": servers(self.name, self.backends)}
+                "LOG": log, "FRONT_LOG": front_log, "SERVERS": servers(self.name, self.backends),
+                "SCHEME": "https" if self.front == "tls" else "http",
+                "FRONT": fill(FRONTS[self.front].get(self.name, ""), {"DIR": directory}),
+                "MODULES": modules(self.binary) if self.front == "tcp" and self.name.startswith("nginx") else ""}
 
     def reload(self):
         """Rewrites the configuration and asks for a reload. Seconds until an answer comes from the new one; None if
@@ -131,8 +139,9 @@ class Proxy:
         for _ in range(30_000):
             if self.process.poll() is not None:
                 break
-            answer = ask(self.port)
-            if self.name == "bare" or answer and answer[9:12] in (b"200", b"502", b"503"):
+            answer = ask(self.port, self.front)
+            answered = answer and (answer[9:12] in (b"200", b"502", b"503") or self.front == "h2c")
+            if self.name == "bare" or answered:
                 self.start_seconds = time.monotonic() - self.started
                 return
             time.sleep(0.001)
@@ -168,6 +177,24 @@ LOGS = {
 }
 
 
+NGINX_TLS = """ ssl http2;
+        ssl_certificate @DIR@/front.crt;
+        ssl_certificate_key @DIR@/front.key;
+        ssl_protocols TLSv1.3"""
+# How clients come in: what stands in the place of FRONT, beside the address. TLS is 1.3 for all, with sessions that go
+# on by tickets, each proxy's own number of them; the rest is settled by the client, which offers one of everything.
+FRONTS = {
+    "http": {},
+    "tls": {
+        "weir": ', tls = { certificate = "@DIR@/front.crt", key = "@DIR@/front.key", protocols = ["TLSv1.3"] }',
+        "nginx": NGINX_TLS, "nginx-new": NGINX_TLS,
+        "haproxy": " ssl crt @DIR@/front.pem ssl-min-ver TLSv1.3 alpn h2,http/1.1",
+    },
+    "h2c": {"weir": ", h2c = true", "nginx": " http2", "nginx-new": " http2", "haproxy": " proto h2"},
+    "tcp": {},
+}
+
+
 def servers(name, addresses):
     """The addresses of a group, in a proxy's words."""
     line = {
@@ -180,10 +207,13 @@ def servers(name, addresses):
     return "\n".join(line.format(address, n=n, host=host, port=port) for n, (address, host, port) in enumerate(parts))
 
 
-def ask(port):
-    """The head of an answer on a connection of its own; None if there is none."""
+def ask(port, front="http"):
+    """The head of an answer on a connection of its own; None if there is none. Of HTTP/2 whatever comes first."""
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=5) as probe:
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as plain, secured(plain, front) as probe:
+            if front == "h2c":
+                probe.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+                return probe.recv(4096) or None
             probe.sendall(b"GET / HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n")
             answer = b""
             while b"\r\n\r\n" not in answer:
@@ -194,6 +224,63 @@ def ask(port):
             return answer
     except OSError:
         return None
+
+
+def secured(plain, front):
+    """The same connection, within TLS where clients come in so. Nobody looks at the certificate."""
+    if front != "tls":
+        return plain
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context.wrap_socket(plain)
+
+
+@functools.cache
+def certificate():
+    """A key and its certificate, ECDSA with P-256, the same for all proxies of this run."""
+    with tempfile.TemporaryDirectory(prefix="weir-peers-certificate-") as directory:
+        key, signed = Path(directory) / "key", Path(directory) / "certificate"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                        "-days", "2", "-subj", "/CN=bench", "-addext", "subjectAltName=DNS:bench", "-keyout", key,
+                        "-out", signed], check=True, capture_output=True)
+        return key.read_text(), signed.read_text()
+
+
+def certify(directory):
+    """Puts them where a proxy finds them: in a file each and, for HAProxy, in one."""
+    key, signed = certificate()
+    for file, text in (("front.key", key), ("front.crt", signed), ("front.pem", signed + key)):
+        (directory / file).write_text(text)
+
+
+def modules(nginx):
+    """The line that loads nginx's module for TCP, where it is a file of its own; None if there is none."""
+    said = subprocess.run([nginx, "-V"], capture_output=True, text=True).stderr.split()
+    if "--with-stream" in said:
+        return ""
+    directory = next((word.partition("=")[2] for word in said if word.startswith("--modules-path=")), "")
+    module = Path(directory) / "ngx_stream_module.so"
+    return f"load_module {module};" if "--with-stream=dynamic" in said and module.exists() else None
+
+
+# What must stand in what a proxy says of its build, for clients that come in so.
+BUILT_WITH = {
+    ("nginx", "tls"): ["--with-http_ssl_module", "--with-http_v2_module"], ("nginx", "h2c"): ["--with-http_v2_module"],
+    ("haproxy", "tls"): ["+OPENSSL"],
+}
+
+
+def lacks(name, binary, front):
+    """What it would need for clients that come in so; None: it has all."""
+    name = name.removesuffix("-new")
+    if front == "tcp" and name == "nginx" and modules(binary) is None:
+        return "no stream module (Debian: libnginx-mod-stream)"
+    needed = BUILT_WITH.get((name, front))
+    if not needed:
+        return None
+    said = subprocess.run([binary, "-V" if name == "nginx" else "-vv"], capture_output=True, text=True)
+    missing = set(needed) - set((said.stdout + said.stderr).split())
+    return f"built without {' '.join(sorted(missing))}" if missing else None
 
 
 def end(process):

@@ -22,14 +22,18 @@ def costs(cases, medians):
         shown = [case for case in cases if key == "cpu" or case.workers == 1]
         names = list(dict.fromkeys(name for case in shown for name in medians[case.name]))
         table([title, *names, *(["weir / better nginx", "weir / bare"] if key == "cpu" else [])], [
-            [case.says, *(number(medians[case.name].get(name, {}).get(key), digits) for name in names),
+            [case.says, *(cost(medians[case.name].get(name, {}), key, digits) for name in names),
              *(ratios(medians[case.name]) if key == "cpu" else [])]
             for case in shown])
 
 
+def cost(median, key, digits):
+    return median.get("not") or number(median.get(key), digits)
+
+
 def ratios(row):
     """Of weir to the better nginx, and to the bare calls."""
-    cpu = {name: medians["cpu"] for name, medians in row.items()}
+    cpu = {name: medians["cpu"] for name, medians in row.items() if "cpu" in medians}
     nginx = min((cpu[name] for name in ("nginx", "nginx-new") if name in cpu), default=None)
     return [number(cpu["weir"] / other if other and "weir" in cpu else None, 2) for other in (nginx, cpu.get("bare"))]
 

@@ -1,4 +1,5 @@
-//! Which sockets are ready? epoll, edge-triggered, with a number for each socket.
+//! What the programs share. Which sockets are ready? epoll, edge-triggered, with a number for each socket. And what a client
+//! and a server of a WebSocket agree on.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -6,6 +7,11 @@ use std::time::Duration;
 
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+
+/// A key that a client may ask for a WebSocket with (RFC 6455, section 1.3),
+pub const WEBSOCKET_KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
+/// and what it is answered.
+pub const WEBSOCKET_ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
 /// Sockets by number.
 pub struct Poller {

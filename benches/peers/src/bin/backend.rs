@@ -1,12 +1,16 @@
 //! What answers behind the proxies under test? As little as HTTP allows: `/` gives 20 bytes, `/1k` 1 KiB, `/1m` 1 MiB,
-//! `/hold` nothing, ever. Bodies of requests are read and forgotten. Connections are kept.
+//! `/hold` nothing, ever, and `/ws` becomes a WebSocket that sends back whatever comes. Bodies of requests are read and
+//! forgotten. Connections are kept, unless the request says otherwise.
 //!
 //!     backend [COUNT]      listens on so many addresses, prints them in one line, and runs until killed
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
-use weir_peers::Poller;
+use weir_peers::{Poller, WEBSOCKET_ACCEPT};
+
+/// At which of the answers the one that agrees to a WebSocket is.
+const UPGRADE: usize = 3;
 
 struct Connection {
     socket: TcpStream,
@@ -15,6 +19,10 @@ struct Connection {
     /// What is to be sent once the request is whole.
     answer: Option<usize>,
     sent: usize,
+    /// The answer is the last one.
+    close: bool,
+    /// Whatever comes goes back.
+    echo: bool,
 }
 
 fn main() -> io::Result<()> {
@@ -29,7 +37,7 @@ fn main() -> io::Result<()> {
     }
     println!("{}", addresses.join(" "));
 
-    let answers = [answer(20), answer(1 << 10), answer(1 << 20)];
+    let answers = [answer(20), answer(1 << 10), answer(1 << 20), upgrade()];
     let mut connections: Vec<Option<Connection>> = Vec::new();
     let mut free = Vec::new();
     let mut ready = Vec::new();
@@ -46,8 +54,7 @@ fn main() -> io::Result<()> {
                         connections.len() - 1
                     });
                     poller.watch(&socket, count + place)?;
-                    connections[place] =
-                        Some(Connection { socket, head: Vec::new(), body_left: 0, answer: None, sent: 0 });
+                    connections[place] = Some(Connection::new(socket));
                 }
             } else if let Some(connection) = &mut connections[number - count]
                 && connection.advance(&answers, &mut scratch).is_err()
@@ -75,7 +82,16 @@ fn answer(length: usize) -> Vec<u8> {
     answer.into_bytes()
 }
 
+fn upgrade() -> Vec<u8> {
+    let head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n";
+    format!("{head}Sec-WebSocket-Accept: {WEBSOCKET_ACCEPT}\r\n\r\n").into_bytes()
+}
+
 impl Connection {
+    fn new(socket: TcpStream) -> Connection {
+        Connection { socket, head: Vec::new(), body_left: 0, answer: None, sent: 0, close: false, echo: false }
+    }
+
     /// Reads and writes until the socket would block. An error: the connection is over.
     fn advance(&mut self, answers: &[Vec<u8>], scratch: &mut [u8]) -> io::Result<()> {
         loop {
@@ -88,11 +104,16 @@ impl Connection {
                     Err(error) => return Err(error),
                 }
                 if self.sent == answers[answer].len() {
-                    (self.answer, self.sent) = (None, 0);
+                    (self.answer, self.sent, self.echo) = (None, 0, answer == UPGRADE);
+                    if self.close {
+                        return Err(io::ErrorKind::ConnectionAborted.into());
+                    }
                 }
             }
             match self.socket.read(scratch) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                // Messages are small, and whoever sent one waits for it: what does not fit ends the connection.
+                Ok(read) if self.echo => self.socket.write_all(&scratch[..read])?,
                 Ok(read) if self.body_left > 0 => self.body_left = self.body_left.saturating_sub(read),
                 Ok(read) => self.request(&scratch[..read])?,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
@@ -115,8 +136,10 @@ impl Connection {
             Some("/1k") => Some(1),
             Some("/1m") => Some(2),
             Some("/hold") => None,
+            Some("/ws") => Some(UPGRADE),
             _ => Some(0),
         };
+        self.close = head.contains("\r\nconnection: close");
         self.head.clear();
         Ok(())
     }
