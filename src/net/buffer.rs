@@ -97,11 +97,16 @@ impl Buffer {
     }
 
     /// Gives back the memory of an empty buffer, which is about to wait.
+    #[inline]
     pub fn rest(&mut self) {
-        if self.is_empty() && !self.storage.is_empty() {
-            let storage = std::mem::take(&mut self.storage);
-            SPARES.with_borrow_mut(|spares| spares.put(storage));
+        if !self.storage.is_empty() && self.is_empty() {
+            self.give_back();
         }
+    }
+
+    fn give_back(&mut self) {
+        let storage = std::mem::take(&mut self.storage);
+        SPARES.with_borrow_mut(|spares| spares.put(storage));
     }
 
     /// Bytes that it has memory for.
