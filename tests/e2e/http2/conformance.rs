@@ -5,7 +5,7 @@ use super::frames::{
     RST_STREAM, SETTINGS, Seen, WINDOW_UPDATE, Wire, fields, frame, get, request,
 };
 use super::rig::h2c;
-use crate::support::{Backend, Script, Site, Weir};
+use crate::support::{Backend, Script, Site, Weir, eventually};
 
 /// RFC 9113 §7.
 const NO_ERROR: u32 = 0;
@@ -278,6 +278,8 @@ fn what_is_allowed_is_served() {
             ),
         ],
     );
+    // Nor is a client's strangeness worth a line.
+    assert!(!weir.log().iter().any(|line| line.contains(" warn ")), "{:?}", weir.log());
     assert!(a.requests().iter().any(|request| request.trailers == [("x-test".into(), "ok".into())]));
 }
 
@@ -314,7 +316,7 @@ fn every_form_of_a_field_is_read() {
 
 #[test]
 fn what_breaks_the_connection_is_answered_with_goaway() {
-    let (_a, weir) = site();
+    let (a, weir) = site();
     let usual = || headers(WHOLE, 1, &get(&[]));
     let (ok, more) = (get(&[]), fields(&[("x-a", "1")]));
     check(
@@ -479,6 +481,11 @@ fn what_breaks_the_connection_is_answered_with_goaway() {
         ],
     );
     assert_eq!(weir.get("/").text(), "hello, world");
+    // What was in flight ended with its connection.
+    let began = a.requests().iter().filter(|request| request.target == "/held").count();
+    eventually("each of them has a line", || {
+        weir.access_lines().iter().filter(|line| line.contains("/held")).count() >= began
+    });
 }
 
 #[test]
@@ -702,42 +709,42 @@ fn more_streams_than_allowed_are_refused() {
 #[test]
 fn no_more_is_sent_than_the_window_has_room_for() {
     let (_a, weir) = site();
-    // Which settings come before the request, what comes after it, and the DATA that each lets through.
-    let cases: [(&str, &[(u16, u32)], Vec<(Option<Step>, &str)>); 4] = [
+    let asked_with = |all: &[(u16, u32)]| match settings(all) {
+        Send(settings) => Send([settings, frame(HEADERS, WHOLE, 1, &get(&[]))].concat()),
+        other => other,
+    };
+    // What is sent, and the data that it lets through.
+    let cases: [(&str, Vec<(Step, &str)>); 4] = [
         (
             "§6.9.1 a window of one byte",
-            &[(INITIAL_WINDOW_SIZE, 1)],
-            vec![(None, "h"), (Some(window(1, 4)), "ello"), (Some(window(1, 100)), ", world")],
+            vec![(asked_with(&[(INITIAL_WINDOW_SIZE, 1)]), "h"), (window(1, 4), "ello"), (window(1, 100), ", world")],
         ),
         (
             "§6.5.3 settings are taken in order",
-            &[(INITIAL_WINDOW_SIZE, 100), (INITIAL_WINDOW_SIZE, 1)],
-            vec![(None, "h"), (Some(window(1, 1)), "e")],
+            vec![(asked_with(&[(INITIAL_WINDOW_SIZE, 100), (INITIAL_WINDOW_SIZE, 1)]), "h"), (window(1, 1), "e")],
         ),
         (
             "§6.9.2 a window that grows later",
-            &[(INITIAL_WINDOW_SIZE, 0)],
-            vec![(None, ""), (Some(settings(&[(INITIAL_WINDOW_SIZE, 1)])), "h"), (Some(window(1, 2)), "el")],
+            vec![
+                (asked_with(&[(INITIAL_WINDOW_SIZE, 0)]), ""),
+                (settings(&[(INITIAL_WINDOW_SIZE, 1)]), "h"),
+                (window(1, 2), "el"),
+            ],
         ),
         (
             "§6.9.2 a window below zero",
-            &[(INITIAL_WINDOW_SIZE, 3)],
             vec![
-                (None, "hel"),
-                (Some(settings(&[(INITIAL_WINDOW_SIZE, 1)])), ""),
-                (Some(window(1, 1)), ""),
-                (Some(window(1, 2)), "l"),
+                (asked_with(&[(INITIAL_WINDOW_SIZE, 3)]), "hel"),
+                (settings(&[(INITIAL_WINDOW_SIZE, 1)]), ""),
+                (window(1, 1), ""),
+                (window(1, 2), "l"),
             ],
         ),
     ];
-    for (case, before, after) in cases {
+    for (case, steps) in cases {
         let mut wire = Wire::connect(weir.address());
-        let Send(before) = settings(before) else { unreachable!() };
-        wire.send(&before);
-        wire.send(&frame(HEADERS, WHOLE, 1, &get(&[])));
-        until(&mut wire, case, |seen| seen.kind == HEADERS && seen.stream == 1);
-        for (step, expected) in after {
-            if let Some(Send(bytes)) = step {
+        for (step, expected) in steps {
+            if let Send(bytes) = step {
                 wire.send(&bytes);
             }
             let mut came = String::new();
@@ -785,6 +792,16 @@ fn each_side_begins_with_its_preface() {
     let mut client = weir.client();
     client.send("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
     assert_eq!(client.response().status, 400);
+}
+
+#[test]
+fn what_came_before_a_broken_rule_is_answered() {
+    let (_a, weir) = site();
+    let mut wire = Wire::connect(weir.address());
+    wire.send(&[frame(PING, 0, 0, b"in order"), frame(WINDOW_UPDATE, 0, 0, &[0; 3])].concat());
+    until(&mut wire, "PING", |seen| seen.kind == PING && seen.payload == b"in order");
+    assert_eq!(until(&mut wire, "GOAWAY", |seen| seen.kind == GOAWAY).number(4), FRAME_SIZE_ERROR);
+    assert!(wire.ends_in_good_order());
 }
 
 #[test]
