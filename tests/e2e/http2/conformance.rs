@@ -789,9 +789,17 @@ fn each_side_begins_with_its_preface() {
         assert!(wire.ends_in_good_order(), "{case}");
     }
     // Who speaks HTTP/1.1, however badly, is answered in it.
-    let mut client = weir.client();
-    client.send("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n");
-    assert_eq!(client.response().status, 400);
+    let cases = [
+        ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        ("G@T / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
+        (&format!("GET /{}", "x".repeat(100_000)), 414),
+    ];
+    for (bytes, status) in cases {
+        let mut client = weir.client();
+        client.send_as_far_as_possible(bytes);
+        assert_eq!(client.response().status, status, "{:.40}", bytes);
+    }
 }
 
 #[test]
