@@ -1,9 +1,8 @@
 //! HTTP/2 on either side. The frames are the `h2` library's; what is here makes one of its streams a side of an exchange.
 //!
-//! `preface` tells the two versions apart. `server` accepts the streams of a client's connection; `tap` watches its frames, which
-//! `frames` tells apart, `flood` counts and `rules` checks. `peers` shares
-//! connections to peers between requests. `stream` is one request or answer on its way, and `heads` translates heads
-//! between fields and text.
+//! `preface` tells the two versions apart. `server` accepts the streams of a client's connection; `tap` watches what it
+//! sends, which `frames` tells apart, `flood` counts and `rules` checks. `peers` shares connections to peers between
+//! requests. `stream` is one request or answer on its way, and `heads` translates heads between fields and text.
 
 mod flood;
 mod frames;
