@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Directive;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
@@ -58,6 +59,10 @@ impl Logging {
     pub fn init(&self) -> Result<(), LoggingError> {
         let wrong = |_| LoggingError::Filter { filter: self.filter.clone() };
         let filter = EnvFilter::builder().parse(&self.filter).map_err(wrong)?;
+        let filter = match quieted(&self.filter) {
+            Some(directive) => filter.add_directive(directive),
+            None => filter,
+        };
         let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
         let begun = if self.json {
             builder.json().flatten_event(true).with_timer(Iso8601).with_current_span(false).try_init()
@@ -66,6 +71,13 @@ impl Logging {
         };
         begun.map_err(|_| LoggingError::Twice)
     }
+}
+
+/// What keeps the library for HTTP/2 from writing a line for each frame that it finds strange, which clients could send
+/// by the thousand. `None`: the filter says itself how much of it is wanted.
+fn quieted(filter: &str) -> Option<Directive> {
+    let named = filter.split(',').any(|directive| directive.split(['=', ':', '[']).next() == Some("h2"));
+    if named { None } else { "h2=error".parse().ok() }
 }
 
 /// `2026-11-22T16:04:05.123Z`.
@@ -168,6 +180,16 @@ mod tests {
         let logging = Logging { filter: "weir=loud".to_owned(), json: false, terminal: false };
         let error = logging.init().expect_err("`loud` is no level");
         assert!(error.to_string().contains("`weir=loud`"), "{error}");
+    }
+
+    #[test]
+    fn the_library_for_http2_is_quiet_unless_it_is_named() {
+        for filter in ["info", "debug", "warn,weir::health=debug", "hh2=debug"] {
+            assert_eq!(quieted(filter).map(|directive| directive.to_string()), Some("h2=error".into()), "{filter}");
+        }
+        for filter in ["h2=debug", "info,h2::codec=trace", "debug,h2"] {
+            assert!(quieted(filter).is_none(), "{filter}");
+        }
     }
 
     #[test]

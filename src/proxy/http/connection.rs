@@ -11,7 +11,7 @@ use super::proxied::Proxied;
 use super::scratch::Scratch;
 use super::secure::Security;
 use super::side::Side;
-use super::{http2, request};
+use super::{answer, http2, request};
 use crate::clock::Timestamp;
 use crate::config::model::ClientLimits;
 use crate::endpoint::{ClientAddr, Endpoint};
@@ -204,6 +204,22 @@ impl Connection {
         .await
     }
 
+    /// Whether a client that may speak either version has begun in neither.
+    fn is_misspoken(&self, begun: &[u8]) -> bool {
+        self.requests == 0 && self.client.h2c && !http2::is_http1(begun)
+    }
+
+    /// What did not begin as HTTP/1.1 must have begun with the preface of HTTP/2 (RFC 9113 §3.4).
+    async fn refuse_preface(&mut self, scratch: &mut Scratch) -> After {
+        tracing::debug!("{} began neither in HTTP/1.1 nor in HTTP/2", self.client.remote);
+        scratch.to_client.extend_from_slice(http2::INVALID_PREFACE);
+        let limit = self.worker.client_limits(&self.client, |limits| limits.send_timeout);
+        match answer::write_all(self, scratch, limit).await {
+            Ok(()) => After::Linger,
+            Err(_) => After::Reset,
+        }
+    }
+
     /// Waits for the first byte of a request. False: nobody will send one.
     async fn readable(&mut self) -> bool {
         let now = self.worker.now();
@@ -240,6 +256,9 @@ impl Connection {
                 Head::Gone => return After::Close,
                 Head::TimedOut { began } => {
                     return request::refuse_late(self, scratch, began).await;
+                }
+                Head::Bad { .. } if self.is_misspoken(scratch.client_in.data()) => {
+                    return Box::pin(self.refuse_preface(scratch)).await;
                 }
                 Head::Bad { reject, began } => return request::refuse(self, scratch, &reject, began).await,
             };

@@ -1,6 +1,7 @@
 //! HTTP/2 on either side, and gRPC.
 
 mod clients;
+mod conformance;
 mod drain;
 mod floods;
 mod frames;

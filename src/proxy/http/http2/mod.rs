@@ -1,21 +1,22 @@
 //! HTTP/2 on either side. The frames are the `h2` library's; what is here makes one of its streams a side of an exchange.
 //!
-//! `server` accepts the streams of a client's connection, `flood` bounds what its frames may cost. `peers` shares
-//! connections to peers between requests. `stream` is one request or answer on its way, and `heads` translates heads
-//! between fields and text.
+//! `preface` tells the two versions apart. `server` accepts the streams of a client's connection; `tap` watches what it
+//! sends, which `frames` tells apart, `flood` counts and `rules` checks. `peers` shares connections to peers between
+//! requests. `stream` is one request or answer on its way, and `heads` translates heads between fields and text.
 
 mod flood;
+mod frames;
 mod heads;
 mod peers;
+mod preface;
+mod rules;
 pub mod server;
 mod stream;
 mod tap;
 
 pub use peers::{Begun, Ended, Entry, Link, Opening, Peers, dial};
+pub use preface::{INVALID_PREFACE, PREFACE, is_http1};
 pub use stream::Stream;
-
-/// How every connection of HTTP/2 begins (RFC 9113 §3.4).
-pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Bytes that one stream may send before they are taken. (The 64 KiB that the protocol begins with are 5 MB a second
 /// over a line of 12 ms.)

@@ -46,6 +46,8 @@ struct Session {
     requests: u64,
     /// The client was told to send no further requests.
     ending: bool,
+    /// The client broke a rule, or sent too much of little use: it was told so.
+    broken: bool,
     /// What `idle` saw last.
     seen: (usize, u64),
 }
@@ -86,8 +88,19 @@ pub async fn serve(connection: Connection, begun: Vec<u8>) {
     });
     let Some(h2) = shaken.await else { return };
     let live = Rc::new(Live { count: Cell::new(0), slot: Rc::clone(&seat.slot) });
-    let mut session =
-        Session { worker, client, limits, h2, watch, deadline, live, requests: 0, ending: false, seen: (1, 0) };
+    let mut session = Session {
+        worker,
+        client,
+        limits,
+        h2,
+        watch,
+        deadline,
+        live,
+        requests: 0,
+        ending: false,
+        broken: false,
+        seen: (1, 0),
+    };
     poll_fn(|cx| {
         session.worker.begin_turn(&seat.slot, cx.waker());
         session.poll(cx)
@@ -121,14 +134,17 @@ impl Session {
                     return Poll::Ready(());
                 }
                 Poll::Ready(None) => return Poll::Ready(()),
-                Poll::Pending if self.watch.is_flooded() => {
-                    tracing::info!("{} floods its HTTP/2 connection with frames: it is closed", self.client.remote);
-                    self.h2.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                    // Its last words are for a client that reads; nobody waits for one that does not.
-                    let _ = self.h2.poll_accept(cx);
-                    return Poll::Ready(());
-                }
-                Poll::Pending => return self.poll_idle(cx),
+                Poll::Pending => match self.watch.fault() {
+                    Some(reason) if !self.broken => {
+                        self.give_up(reason);
+                        if reason == Reason::ENHANCE_YOUR_CALM {
+                            // Its last words are for a client that reads; nobody waits for one that does not.
+                            let _ = self.h2.poll_accept(cx);
+                            return Poll::Ready(());
+                        }
+                    }
+                    _ => return self.poll_idle(cx),
+                },
             }
         }
     }
@@ -136,6 +152,20 @@ impl Session {
     /// Weir stops, or no longer listens where the connection came from.
     fn is_leaving(&self) -> bool {
         self.worker.is_draining() || self.worker.with(|topology| self.client.spec(topology).is_none())
+    }
+
+    /// GOAWAY: nothing is finished.
+    fn give_up(&mut self, reason: Reason) {
+        let client = self.client.remote;
+        match reason {
+            Reason::ENHANCE_YOUR_CALM => {
+                tracing::info!("{client} floods its HTTP/2 connection with frames: it is closed");
+            }
+            _ => tracing::debug!("HTTP/2 connection of {client}: {}", reason.description()),
+        }
+        (self.broken, self.ending) = (true, true);
+        self.h2.abrupt_shutdown(reason);
+        self.seen.0 = usize::MAX;
     }
 
     /// GOAWAY: what is in flight is finished, nothing new is begun.

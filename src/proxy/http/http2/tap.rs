@@ -6,9 +6,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
+use h2::Reason;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::flood::Meter;
+use super::frames::{Frames, Part};
+use super::rules::Rules;
 use crate::clock::Timestamp;
 use crate::net::Stream;
 use crate::proxy::worker::Worker;
@@ -21,22 +24,50 @@ const DISCARDED_AT_ONCE: usize = 16;
 /// What is seen of a connection while the library drives it.
 #[derive(Debug)]
 pub struct Watch {
-    meter: RefCell<Meter>,
-    flooded: Cell<bool>,
+    inbound: RefCell<Inbound>,
+    fault: Cell<Option<Reason>>,
     written: Cell<u64>,
     closing: Cell<Option<Timestamp>>,
+}
+
+/// What is known of the frames that came.
+#[derive(Debug)]
+struct Inbound {
+    frames: Frames,
+    meter: Meter,
+    rules: Rules,
+}
+
+impl Inbound {
+    /// Takes note of bytes that came. The error: why the connection must end, and how many of them came before that.
+    fn came(&mut self, bytes: &[u8], now: Timestamp) -> Result<(), (usize, Reason)> {
+        let Inbound { frames, meter, rules } = self;
+        frames.follow(bytes, |part| {
+            rules.check(&part)?;
+            match part {
+                Part::Head(head) if !meter.came(&head, now) => Err(Reason::ENHANCE_YOUR_CALM),
+                _ => Ok(()),
+            }
+        })
+    }
 }
 
 impl Watch {
     /// Nothing was seen yet.
     pub fn new(worker: &Worker) -> Rc<Watch> {
-        let meter = RefCell::new(Meter::new(worker.now()));
-        Rc::new(Watch { meter, flooded: Cell::new(false), written: Cell::new(0), closing: Cell::new(None) })
+        let inbound = Inbound { frames: Frames::new(), meter: Meter::new(worker.now()), rules: Rules::default() };
+        Rc::new(Watch {
+            inbound: RefCell::new(inbound),
+            fault: Cell::new(None),
+            written: Cell::new(0),
+            closing: Cell::new(None),
+        })
     }
 
-    /// Whether the client sent too many frames of little use. Nothing more is read then.
-    pub fn is_flooded(&self) -> bool {
-        self.flooded.get()
+    /// Why the connection must end: the client broke a rule, or sent too many frames of little use. The library gets
+    /// nothing more to read then.
+    pub fn fault(&self) -> Option<Reason> {
+        self.fault.get()
     }
 
     /// Bytes that the client's socket has taken.
@@ -65,14 +96,14 @@ impl Tap {
     }
 
     fn went(&self, n: usize) {
-        self.watch.meter.borrow_mut().went(n);
+        self.watch.inbound.borrow_mut().meter.went(n);
         self.watch.written.set(self.watch.written.get() + n as u64);
     }
 }
 
 impl AsyncRead for Tap {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.watch.flooded.get() {
+        if self.watch.fault.get().is_some() {
             // Whoever drives the connection looks at the watch next.
             return Poll::Pending;
         }
@@ -85,8 +116,14 @@ impl AsyncRead for Tap {
             self.begun.drain(..n);
         }
         let came = &into.filled()[before..];
-        if !self.watch.meter.borrow_mut().came(came, self.worker.now()) {
-            self.watch.flooded.set(true);
+        let checked = self.watch.inbound.borrow_mut().came(came, self.worker.now());
+        if let Err((good, reason)) = checked {
+            self.watch.fault.set(Some(reason));
+            into.set_filled(before + good);
+            if good == 0 {
+                // Nothing at all would be taken for the client's end.
+                return Poll::Pending;
+            }
         }
         Poll::Ready(Ok(()))
     }
