@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::Stream;
 use super::held::{Holding, duplicates};
@@ -116,10 +116,26 @@ fn local_addr(socket: &Socket) -> io::Result<SocketAddr> {
 /// A listening socket in the hands of a worker.
 #[derive(Debug)]
 pub enum Listener {
-    /// On an address of IP.
-    Tcp(TcpListener),
+    /// On an address of IP; `local`: what clients connect to, unless that is any address of this machine.
+    Tcp {
+        /// The socket.
+        listener: TcpListener,
+        /// Its address.
+        local: Option<SocketAddr>,
+    },
     /// On a path.
     Unix(UnixListener),
+}
+
+/// A client's connection.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The connection.
+    pub stream: Stream,
+    /// Where it comes from.
+    pub remote: ClientAddr,
+    /// What it was made to; `None`: a unix socket.
+    pub local: Option<SocketAddr>,
 }
 
 impl Listener {
@@ -129,39 +145,56 @@ impl Listener {
     /// If the kernel has no room for it.
     pub fn new(socket: ListenSocket) -> io::Result<Listener> {
         match socket {
-            ListenSocket::Tcp(socket) => TcpListener::from_std(socket).map(Listener::Tcp),
+            ListenSocket::Tcp(socket) => {
+                // Whoever is accepted inherits it, and need not be asked (Linux: net/ipv4/tcp_minisocks.c).
+                SockRef::from(&socket).set_tcp_nodelay(true)?;
+                let local = socket.local_addr().ok().filter(|address| !address.ip().is_unspecified());
+                Ok(Listener::Tcp { listener: TcpListener::from_std(socket)?, local })
+            }
             ListenSocket::Unix(socket) => UnixListener::from_std(socket).map(Listener::Unix),
         }
     }
 
-    /// The next connection, and where it comes from.
-    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, ClientAddr)>> {
+    /// The next connection.
+    pub fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<Accepted>> {
         match self {
-            Listener::Tcp(listener) => {
-                listener.poll_accept(cx).map_ok(|(tcp, remote)| (Stream::new(tcp), ClientAddr::Ip(remote)))
-            }
-            Listener::Unix(listener) => {
-                listener.poll_accept(cx).map_ok(|(unix, _)| (Stream::unix(unix), ClientAddr::Unix))
-            }
+            Listener::Tcp { listener, .. } => listener.poll_accept(cx).map_ok(|(tcp, remote)| self.tcp(tcp, remote)),
+            Listener::Unix(listener) => listener.poll_accept(cx).map_ok(|(unix, _)| Accepted::unix(unix)),
         }
     }
 
     /// A connection that waits already; `None`: none does. The system call itself: tokio's way may pause in the midst,
     /// for fairness.
-    pub fn accept_now(&self) -> Option<io::Result<(Stream, ClientAddr)>> {
+    pub fn accept_now(&self) -> Option<io::Result<Accepted>> {
         let accepted = match self {
-            Listener::Tcp(listener) => SockRef::from(listener).accept(),
+            Listener::Tcp { listener, .. } => SockRef::from(listener).accept(),
             Listener::Unix(listener) => SockRef::from(listener).accept(),
         };
-        accepted.ok().map(|(socket, remote)| received(socket, &remote))
+        accepted.ok().map(|(socket, remote)| self.received(socket, &remote))
+    }
+
+    fn received(&self, socket: Socket, remote: &SockAddr) -> io::Result<Accepted> {
+        socket.set_nonblocking(true)?;
+        match remote.as_socket() {
+            Some(remote) => Ok(self.tcp(TcpStream::from_std(socket.into())?, remote)),
+            None => Ok(Accepted::unix(UnixStream::from_std(socket.into())?)),
+        }
+    }
+
+    fn tcp(&self, tcp: TcpStream, remote: SocketAddr) -> Accepted {
+        let known = match self {
+            Listener::Tcp { local, .. } => *local,
+            Listener::Unix(_) => None,
+        };
+        let stream = Stream::accepted(tcp);
+        let local = known.or_else(|| stream.local_addr());
+        Accepted { stream, remote: ClientAddr::Ip(remote), local }
     }
 }
 
-fn received(socket: Socket, remote: &SockAddr) -> io::Result<(Stream, ClientAddr)> {
-    socket.set_nonblocking(true)?;
-    match remote.as_socket() {
-        Some(remote) => Ok((Stream::new(tokio::net::TcpStream::from_std(socket.into())?), remote.into())),
-        None => Ok((Stream::unix(tokio::net::UnixStream::from_std(socket.into())?), ClientAddr::Unix)),
+impl Accepted {
+    fn unix(unix: UnixStream) -> Accepted {
+        Accepted { stream: Stream::unix(unix), remote: ClientAddr::Unix, local: None }
     }
 }
 
@@ -176,6 +209,20 @@ mod tests {
         assert_eq!(first.sockets.len(), 2);
         let second = bind(&first.address, 0, 2);
         assert_eq!(second.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[tokio::test]
+    async fn small_writes_of_whoever_is_accepted_go_out_at_once_and_he_knows_what_he_called() {
+        for ip in ["127.0.0.1", "0.0.0.0"] {
+            let mut bound = bind(&format!("{ip}:0").parse::<SocketAddr>().unwrap().into(), 0, 1).unwrap();
+            let Endpoint::Ip(address) = bound.address else { panic!("a port") };
+            let called = SocketAddr::from(([127, 0, 0, 1], address.port()));
+            let listener = Listener::new(bound.sockets.remove(0).1).unwrap();
+            let _client = std::net::TcpStream::connect(called).unwrap();
+            let accepted = std::future::poll_fn(|cx| listener.poll_accept(cx)).await.unwrap();
+            assert_eq!(accepted.local, Some(called), "{ip}");
+            assert!(accepted.stream.tcp().unwrap().nodelay().unwrap(), "{ip}");
+        }
     }
 
     #[test]

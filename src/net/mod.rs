@@ -21,6 +21,6 @@ pub use buffer::Buffer;
 pub use deadline::Deadline;
 pub use held::Held;
 pub use inherited::Inherited;
-pub use listener::Listener;
+pub use listener::{Accepted, Listener};
 pub use pool::{Limits, Pools, Reuse};
 pub use stream::Stream;

@@ -72,11 +72,15 @@ impl AsyncWrite for Stream {
 }
 
 impl Stream {
-    /// Takes an accepted or connected socket. Small writes go out at once (`TCP_NODELAY`): a proxy joins what belongs
-    /// together itself.
+    /// Takes a connected socket. Small writes go out at once (`TCP_NODELAY`): a proxy joins what belongs together itself.
     pub fn new(tcp: TcpStream) -> Stream {
         // Fails only on a socket that is already dead, which the first read tells better.
         let _ = tcp.set_nodelay(true);
+        Stream::accepted(tcp)
+    }
+
+    /// Takes a socket that was accepted from one whose writes go out at once.
+    pub fn accepted(tcp: TcpStream) -> Stream {
         Stream { socket: Socket::Tcp(tcp), tls: None }
     }
 

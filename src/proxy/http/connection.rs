@@ -16,7 +16,7 @@ use crate::clock::Timestamp;
 use crate::config::model::ClientLimits;
 use crate::endpoint::{ClientAddr, Endpoint};
 use crate::http1::{self, Progress, Reject, RequestHead};
-use crate::net::{Buffer, Deadline, Stream};
+use crate::net::{Accepted, Buffer, Deadline};
 use crate::proxy::worker::{ONE_MORE, Seat, Worker};
 use crate::tls::HTTP2;
 use crate::topology::{ListenerSpec, Topology, VirtualHosts};
@@ -104,12 +104,13 @@ pub enum After {
 }
 
 /// Serves a client until either side has had enough.
-pub fn serve(seat: Seat, stream: Stream, remote: ClientAddr, listener: ListenerSpec) -> impl Future<Output = ()> {
+pub fn serve(seat: Seat, accepted: Accepted, listener: ListenerSpec) -> impl Future<Output = ()> {
+    let Accepted { stream, remote, local } = accepted;
     let (worker, slot) = (Rc::clone(&seat.worker), Rc::clone(&seat.slot));
     let ListenerSpec { address: listener, proxy_protocol: expects_header, hosts, h2c } = listener;
     let client = Client {
         remote,
-        local: stream.local_addr().map_or_else(|| listener.clone(), Endpoint::Ip),
+        local: local.map_or_else(|| listener.clone(), Endpoint::Ip),
         serial: worker.next_serial(),
         hosts: Some(hosts),
         listener,
@@ -392,7 +393,7 @@ mod tests {
 
     #[test]
     fn an_idle_connection_is_a_small_task() {
-        let task = size_of_future(|(seat, stream, remote, listener)| serve(seat, stream, remote, listener));
+        let task = size_of_future(|(seat, accepted, listener)| serve(seat, accepted, listener));
         println!("{task} of {}", size_of::<Connection>());
         assert!(task <= 480, "{task} bytes");
     }

@@ -8,9 +8,9 @@ use std::task::Poll;
 
 use super::entry::Refused;
 use super::{Course, Story, Turn};
-use crate::endpoint::{ClientAddr, Endpoint};
+use crate::endpoint::Endpoint;
 use crate::health::Outcome;
-use crate::net::{Deadline, Stream};
+use crate::net::{Accepted, Deadline, Stream};
 use crate::proxy::conversation::{Conversation, Over, Party};
 use crate::proxy::dial::{self, Content};
 use crate::proxy::http::{Trouble, report};
@@ -49,11 +49,12 @@ enum Unconnected {
 }
 
 /// Serves a client of a stream until both sides have said all.
-pub fn serve(seat: Seat, client: Stream, remote: ClientAddr, route: Arc<StreamRoute>) -> impl Future<Output = ()> {
+pub fn serve(seat: Seat, accepted: Accepted, route: Arc<StreamRoute>) -> impl Future<Output = ()> {
+    let Accepted { stream: client, remote, local } = accepted;
     let (worker, slot) = (Rc::clone(&seat.worker), Rc::clone(&seat.slot));
     let mut session = Session {
         seat,
-        local: client.local_addr().map_or_else(|| route.listener.clone(), Endpoint::Ip),
+        local: local.map_or_else(|| route.listener.clone(), Endpoint::Ip),
         client,
         deadline: Deadline::new(worker.clock),
         course: Course::new(route, remote),

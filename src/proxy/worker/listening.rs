@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::Worker;
 use crate::clock::Timestamp;
-use crate::endpoint::{ClientAddr, Endpoint};
-use crate::net::{Listener, Stream};
+use crate::endpoint::Endpoint;
+use crate::net::{Accepted, Listener};
 use crate::proxy::http::connection;
 use crate::proxy::stream;
 use crate::topology::Service;
@@ -39,9 +39,6 @@ pub(super) struct Listening {
     late: Rc<RefCell<Vec<Accepted>>>,
     task: tokio::task::AbortHandle,
 }
-
-/// A client's connection, and where it comes from.
-type Accepted = (Stream, ClientAddr);
 
 impl Worker {
     pub(super) fn listen(self: &Rc<Self>, listener: Listener, address: Endpoint) {
@@ -108,12 +105,12 @@ impl Worker {
         }
     }
 
-    fn serve(self: &Rc<Self>, (client, remote): Accepted, service: Service) {
+    fn serve(self: &Rc<Self>, accepted: Accepted, service: Service) {
         // Seated at once, not when its task first runs: a worker that drains must not take itself for empty meanwhile.
         let seat = self.seat();
         match service {
-            Service::Http(listener) => tokio::task::spawn_local(connection::serve(seat, client, remote, listener)),
-            Service::Stream(route) => tokio::task::spawn_local(stream::serve(seat, client, remote, route)),
+            Service::Http(listener) => tokio::task::spawn_local(connection::serve(seat, accepted, listener)),
+            Service::Stream(route) => tokio::task::spawn_local(stream::serve(seat, accepted, route)),
         };
     }
 }
