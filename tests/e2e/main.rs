@@ -38,3 +38,4 @@ mod tls_to_backends;
 mod tls_to_clients;
 mod unix;
 mod warming;
+mod websocket;
