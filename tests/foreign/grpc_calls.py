@@ -1,4 +1,4 @@
-"""Do calls of gRPC get through weir? Python's `grpcio` on both sides of it, in plain and over TLS.
+"""Do calls of gRPC get through weir? Python's `grpcio` on both sides of it, in plain and over TLS on either side.
 
 Needs Python 3.11, its package grpcio, and openssl. `tests/foreign/grpc_calls.py [WEIR]`.
 """
@@ -20,7 +20,8 @@ SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"
 class Application(grpc.GenericRpcHandler):
     """Messages are bytes; what is done with them is in the name of the method."""
 
-    def __init__(self, name, port=0):
+    def __init__(self, name, port=0, pair=None):
+        """`pair`: the folder of the certificate that it speaks TLS with."""
         self.name = name.encode()
         self.health = SERVING
         self.remaining = None
@@ -30,7 +31,12 @@ class Application(grpc.GenericRpcHandler):
             handlers=[self],
             options=[("grpc.max_receive_message_length", -1), ("grpc.so_reuseport", 0)],
         )
-        self.port = self.server.add_insecure_port(f"127.0.0.1:{port}")
+        address = f"127.0.0.1:{port}"
+        if pair:
+            files = [((pair / "weir.key").read_bytes(), (pair / "weir.pem").read_bytes())]
+            self.port = self.server.add_secure_port(address, grpc.ssl_server_credentials(files))
+        else:
+            self.port = self.server.add_insecure_port(address)
         self.server.start()
 
     def service(self, details):
@@ -168,7 +174,7 @@ def channel(url, credentials=None):
 
 
 def main():
-    a, b = Application("a"), Application("b")
+    a, b, secret = Application("a"), Application("b"), None
     locations = """
 [[server.location]]
 path = "/calls.Calls/"
@@ -177,25 +183,41 @@ proxy_pass = "grpc://calls"
 path = "/watched.Watched/"
 proxy_pass = "grpc://watched"
 """
-    toml = f"""
+
+    def toml(folder):
+        nonlocal secret
+        secret = Application("secret", pair=folder)
+        return f"""
 client_max_body_size = "0"
 [upstream.calls]
 servers = [{{ address = "127.0.0.1:{a.port}", fail_timeout = "1s" }}]
 [upstream.watched]
 servers = ["127.0.0.1:{a.port}", "127.0.0.1:{b.port}"]
 health_check = {{ type = "grpc", interval = "200ms", fails = 1, passes = 1 }}
+[upstream.secret]
+servers = ["127.0.0.1:{secret.port}"]
+tls = {{ ca_file = "weir.pem", server_name = "example.test" }}
 [[server]]
 listen = {{ address = "127.0.0.1:0", h2c = true }}
 {locations}
 [[server]]
 listen = {{ address = "127.0.0.2:0", tls = {{ certificate = "weir.pem", key = "weir.key" }} }}
 {locations}
+[[server]]
+listen = {{ address = "127.0.0.3:0", h2c = true }}
+[[server.location]]
+path = "/calls.Calls/"
+proxy_pass = "grpcs://secret"
 """
+
     with weir(toml) as running:
         plain, secure = (running.port(url) for url in ("http://127.0.0.1", "https://127.0.0.2"))
         credentials = grpc.ssl_channel_credentials((running.folder / "weir.pem").read_bytes())
         with channel(f"127.0.0.2:{secure}", credentials) as over_tls:
             calls("TLS", Client(over_tls), a)
+        to_secret = running.port("http://127.0.0.3")
+        with channel(f"127.0.0.3:{to_secret}") as in_plain:
+            calls("TLS to the application", Client(in_plain), secret)
         with channel(f"127.0.0.1:{plain}") as in_plain:
             client = Client(in_plain)
             calls("plain", client, a)
@@ -218,7 +240,7 @@ listen = {{ address = "127.0.0.2:0", tls = {{ certificate = "weir.pem", key = "w
             a = Application("a", a.port)
             wait_until("the one that is back is called", lambda: code(lambda: client.unary("Name")) == "OK, with b'a'")
             check("back: it is called again", b"a", client.unary("Name"))
-    for application in (a, b):
+    for application in (a, b, secret):
         application.server.stop(0).wait(SECONDS)
 
 

@@ -47,18 +47,21 @@ class Weir:
 
 @contextlib.contextmanager
 def weir(toml):
-    """weir with this configuration, and weir.pem and weir.key beside it. Its log is shown if something fails."""
+    """weir with this configuration, or the one that `toml` makes of its folder, in which weir.pem and weir.key are already.
+    Its log is shown if something fails."""
     binary = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else REPOSITORY / "target/debug/weir").resolve()
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as open_files:
         folder = pathlib.Path(name)
+        # An authority's certificate is none that a server may show to weir.
         pair = ["-keyout", folder / "weir.key", "-out", folder / "weir.pem"]
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "60"]
-            + ["-subj", "/CN=example.test", "-addext", "subjectAltName=DNS:example.test", *pair],
+            + ["-subj", "/CN=example.test", "-addext", "subjectAltName=DNS:example.test"]
+            + ["-addext", "basicConstraints=critical,CA:FALSE", *pair],
             check=True,
             capture_output=True,
         )
-        (folder / "upstream.toml").write_text(toml + '[admin]\nlisten = "off"\n')
+        (folder / "upstream.toml").write_text((toml(folder) if callable(toml) else toml) + '[admin]\nlisten = "off"\n')
         out = open_files.enter_context(open(folder / "access.log", "wb"))
         log = open_files.enter_context(open(folder / "weir.log", "wb"))
         process = subprocess.Popen([binary, "run", "-c", folder / "upstream.toml"], stdout=out, stderr=log)
