@@ -324,6 +324,7 @@ impl Second {
                         return Err(trouble.blames(false));
                     }
                 }
+                Entry::Full => return Err(Trouble::busy()),
                 Entry::Open(turn) => match self.link(peer).await {
                     Ok(link) => turn.opened(link),
                     Err(trouble) => {

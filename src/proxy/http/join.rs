@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use super::attempt::{End, PeerConn};
 use super::body::ClientEnd;
-use super::http2::{self, Ended, Entry, Link, Opening, Peers, dial};
+use super::http2::{self, Ended, Entry, Link, Peers, Waiting, dial};
 use super::outcome::Trouble;
 use super::request::Exchange;
 use super::side::Side;
@@ -59,6 +59,7 @@ impl Exchange<'_> {
             match Peers::enter(&worker, lease.peer().id, trust, worker.now()) {
                 Entry::Stream(stream, untested) => return Ok((stream, untested)),
                 Entry::Wait(opening) => self.wait_for(&opening, may_abandon).await?,
+                Entry::Full => return Err(End::Peer(Trouble::busy())),
                 Entry::Open(turn) => match self.open(group, lease, may_abandon).await {
                     Ok(link) => turn.opened(link),
                     Err(End::Peer(trouble)) => {
@@ -97,10 +98,11 @@ impl Exchange<'_> {
     /// does not is not asked in any other way: there is none that it could agree to.
     async fn ask_for_tunnels(&mut self, stream: &http2::Stream, lease: &Lease, may_abandon: bool) -> Result<(), End> {
         let limit = self.rules().proxy.connect_timeout;
-        let takes = self.within_connect_timeout(may_abandon, |cx| stream.poll_takes_connect(cx).map(Ok)).await;
-        match takes {
-            Ok(true) => Ok(()),
-            Ok(false) => {
+        let Some(connection) = stream.connection() else { return Ok(()) };
+        let Some(settings) = connection.settings() else { return Err(End::Peer(Trouble::busy())) };
+        match self.within_connect_timeout(may_abandon, |cx| settings.poll(cx).map(|_| Ok(()))).await {
+            Ok(()) if connection.takes_connect() => Ok(()),
+            Ok(()) => {
                 if self.conn.worker.tunnelless.due(self.conn.worker.now()).is_some() {
                     let (group, peer) = (&lease.group().name, lease.peer().described());
                     tracing::warn!(
@@ -118,7 +120,7 @@ impl Exchange<'_> {
     }
 
     /// Waits for a connection that another request opens. Its failure is this one's too, but counts once.
-    async fn wait_for(&mut self, opening: &Opening, may_abandon: bool) -> Result<(), End> {
+    async fn wait_for(&mut self, opening: &Waiting, may_abandon: bool) -> Result<(), End> {
         self.within_connect_timeout(may_abandon, |cx| {
             opening.poll(cx).map(|ended| match ended {
                 Ended::AskAgain => Ok(()),

@@ -11,7 +11,7 @@ pub mod server;
 mod stream;
 mod tap;
 
-pub use peers::{Begun, Ended, Entry, Link, Opening, Peers, dial};
+pub use peers::{Begun, Ended, Entry, Link, Peers, Use, Waiting, dial};
 pub use stream::Stream;
 
 /// How every connection of HTTP/2 begins (RFC 9113 §3.4).
