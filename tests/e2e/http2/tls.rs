@@ -133,7 +133,7 @@ fn a_bounded_number_waits_for_a_connection_that_is_being_opened() {
 }
 
 /// An application that speaks HTTP/2 within TLS, and offers these protocols.
-fn app(authority: &Authority, offered: &[&[u8]]) -> App {
+pub fn app(authority: &Authority, offered: &[&[u8]]) -> App {
     gated(authority, offered, Arc::new(Semaphore::new(1000)))
 }
 
