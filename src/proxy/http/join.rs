@@ -34,10 +34,18 @@ impl Exchange<'_> {
         if wants_tunnel && self.s.request.version() != Version::Http2 && !websocket::is_handshake(&self.s.request) {
             return Err(End::Client(ClientEnd::NoHandshake));
         }
-        let (stream, untested) = self.stream(group, lease, may_abandon).await?;
-        if wants_tunnel {
-            self.ask_for_tunnels(&stream, lease, may_abandon).await?;
-        }
+        let (stream, untested) = loop {
+            let (stream, untested) = self.stream(group, lease, may_abandon).await?;
+            if !wants_tunnel {
+                break (stream, untested);
+            }
+            match self.ask_for_tunnels(&stream, lease, may_abandon).await {
+                Ok(()) => break (stream, untested),
+                // It may have been closed long ago: the next one tells, a new one at last.
+                Err(End::Peer(trouble)) if untested && trouble.is_a_close() => {}
+                Err(end) => return Err(end),
+            }
+        };
         let reuse = Reuse { opened: self.conn.worker.now(), requests: 0, promised: None, trust: None };
         Ok(PeerConn { stream: Side::Http2(stream), reuse, untested })
     }
@@ -100,7 +108,7 @@ impl Exchange<'_> {
         let limit = self.rules().proxy.connect_timeout;
         let Some(connection) = stream.connection() else { return Ok(()) };
         let Some(settings) = connection.settings() else { return Err(End::Peer(Trouble::busy())) };
-        match self.within_connect_timeout(may_abandon, |cx| settings.poll(cx).map(|_| Ok(()))).await {
+        match self.wait_for(&settings, may_abandon).await {
             Ok(()) if connection.takes_connect() => Ok(()),
             Ok(()) => {
                 if self.conn.worker.tunnelless.due(self.conn.worker.now()).is_some() {
@@ -111,6 +119,10 @@ impl Exchange<'_> {
                 }
                 Err(End::Peer(Trouble::new(Failure::NoConnect, "does not offer extended CONNECT")))
             }
+            Err(End::Peer(trouble)) if trouble.is_a_close() => {
+                stream.retire();
+                Err(End::Peer(trouble.blames(connection.blame())))
+            }
             Err(End::Peer(trouble)) if trouble.failure == Failure::ConnectTimeout => {
                 stream.retire();
                 Err(End::Peer(Trouble::new(Failure::ReadTimeout, format!("no settings of HTTP/2 within {limit:?}"))))
@@ -119,7 +131,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// Waits for a connection that another request opens. Its failure is this one's too, but counts once.
+    /// Waits for a connection that another request opens, or for its settings. Its failure is this one's too, but counts once.
     async fn wait_for(&mut self, opening: &Waiting, may_abandon: bool) -> Result<(), End> {
         self.within_connect_timeout(may_abandon, |cx| {
             opening.poll(cx).map(|ended| match ended {

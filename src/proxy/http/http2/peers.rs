@@ -21,6 +21,7 @@ use crate::id::{BuildIdHasher, PeerId};
 use crate::net::Limits;
 use crate::proxy::http::outcome::Trouble;
 use crate::proxy::worker::Worker;
+use crate::telemetry::Failure;
 
 /// Requests at once over one connection, whatever the peer allows.
 const MOST_STREAMS: usize = 256;
@@ -135,15 +136,17 @@ pub async fn dial(stream: crate::net::Stream, max_head: usize) -> Result<Begun, 
     Ok(Begun { send, ping })
 }
 
-/// Ends when the peer's settings have come, or never will. They are the first that it sends (RFC 9113 §3.4), but the library
+/// Ends when the peer's settings have come, or its connection has ended. They are the first that it sends (RFC 9113 §3.4), but the library
 /// does not say when they are there: so a word is asked for that can only come after them.
 fn settings(ping: Option<PingPong>) -> Rc<Opening> {
     let known = Rc::<Opening>::default();
     let told = Rc::clone(&known);
     tokio::task::spawn_local(async move {
-        if let Some(mut ping) = ping {
-            // Fails if the connection has ended, which its next use tells.
-            let _ = ping.ping(Ping::opaque()).await;
+        if let Some(mut ping) = ping
+            && ping.ping(Ping::opaque()).await.is_err()
+        {
+            let trouble = Trouble::new(Failure::Closed, "closed the connection before its settings came");
+            *told.ended.borrow_mut() = Some(Ended::Failed(trouble));
         }
         told.end();
     });
