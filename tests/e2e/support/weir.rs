@@ -207,11 +207,6 @@ impl Weir {
         self.access.wait(0, claim, wanted)
     }
 
-    /// The lines of the access log so far.
-    pub fn access_lines(&self) -> Vec<String> {
-        self.access.all()
-    }
-
     pub fn sigterm(&self) {
         self.signal(Signal::TERM);
     }
