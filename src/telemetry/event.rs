@@ -153,14 +153,16 @@ pub enum Failure {
     Refused,
     /// The peer does not offer extended CONNECT (RFC 8441), which the request needs.
     NoConnect,
+    /// Too many requests wait for a connection to the peer.
+    Busy,
 }
 
 impl Failure {
-    /// The status that stands for it in `$upstream_status`: 504 for lateness, 503 for nobody, else 502.
+    /// The status that stands for it in `$upstream_status`: 504 for lateness, 503 for nobody or too many, else 502.
     pub fn status(self) -> u16 {
         match self {
             Failure::ConnectTimeout | Failure::SendTimeout | Failure::ReadTimeout => 504,
-            Failure::NoPeer => 503,
+            Failure::NoPeer | Failure::Busy => 503,
             _ => 502,
         }
     }
@@ -180,6 +182,7 @@ impl Failure {
             Failure::Abandoned => "abandoned",
             Failure::Refused => "refused",
             Failure::NoConnect => "no_extended_connect",
+            Failure::Busy => "busy",
         }
     }
 }

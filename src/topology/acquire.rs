@@ -2,11 +2,12 @@
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tokio::select;
 use tokio::time::sleep_until;
 
-use super::group::Group;
+use super::group::{Group, GroupState};
 use super::lease::Lease;
 use super::offer::{Ask, Nobody, Patience, Refused, WaitFor, Why};
 use super::queue::Ticket;
@@ -21,7 +22,9 @@ pub async fn acquire(
     clock: &Clock,
 ) -> Result<Lease, Nobody> {
     let mut ticket: Option<Ticket> = None;
-    let mut until = Deadlines::default();
+    // Each wait has one limit, however often it is interrupted.
+    let mut room_until = None;
+    let mut verdict = Verdict::NotAwaited;
     loop {
         let group = current().ok_or_else(Nobody::no_group)?;
         let state = group.state.clone();
@@ -31,7 +34,7 @@ pub async fn acquire(
 
         let now = clock.now();
         let has_turn = ticket.as_ref().is_some_and(Ticket::has_turn);
-        let waited_for_verdict = until.verdict.is_some_and(|until| now >= until);
+        let waited_for_verdict = verdict.is_not_to_come(now);
         let refused = match group.offer(ask, Patience { has_turn, waited_for_verdict }, now) {
             Ok(lease) => {
                 ticket.into_iter().for_each(Ticket::served);
@@ -51,7 +54,7 @@ pub async fn acquire(
                 Some(ticket) => {
                     drop(group);
                     // From the first wait on: the look just after entering takes no time.
-                    let room_until = *until.room.get_or_insert(now + queue.timeout);
+                    let room_until = *room_until.get_or_insert(now + queue.timeout);
                     select! {
                         biased;
                         () = ticket.turn() => {}
@@ -60,7 +63,16 @@ pub async fn acquire(
                 }
             },
             (Refused::Wait(WaitFor::Verdict), _, Some(check)) => {
-                let verdict_until = *until.verdict.get_or_insert(now + check.timeout);
+                let verdict_until = match verdict {
+                    Verdict::Awaited { until, .. } => until,
+                    Verdict::NotAwaited | Verdict::Crowded => {
+                        verdict = match Undecided::enter(&state) {
+                            Some(place) => Verdict::Awaited { until: now + check.timeout, _place: place },
+                            None => Verdict::Crowded,
+                        };
+                        continue;
+                    }
+                };
                 drop(group);
                 select! {
                     () = changed => {}
@@ -74,9 +86,47 @@ pub async fn acquire(
     }
 }
 
-/// Each wait has one limit, however often it is interrupted.
-#[derive(Default)]
-struct Deadlines {
-    room: Option<Timestamp>,
-    verdict: Option<Timestamp>,
+/// Requests that wait for a first verdict, at most, in one group: what Envoy lets wait for a connection
+/// (`max_pending_requests`). The next ones go on as if they had waited.
+pub(super) const MOST_UNDECIDED: usize = 1024;
+
+/// How a request waits for the first verdict on a peer.
+enum Verdict {
+    NotAwaited,
+    Awaited {
+        until: Timestamp,
+        _place: Place,
+    },
+    /// Enough others do.
+    Crowded,
+}
+
+impl Verdict {
+    fn is_not_to_come(&self, now: Timestamp) -> bool {
+        match self {
+            Verdict::NotAwaited => false,
+            Verdict::Awaited { until, .. } => now >= *until,
+            Verdict::Crowded => true,
+        }
+    }
+}
+
+/// How many requests wait for a verdict in a group.
+#[derive(Debug, Default)]
+pub(super) struct Undecided(AtomicUsize);
+
+/// One of them.
+struct Place(Arc<GroupState>);
+
+impl Undecided {
+    fn enter(group: &Arc<GroupState>) -> Option<Place> {
+        let one_more = |n| (n < MOST_UNDECIDED).then_some(n + 1);
+        group.undecided.0.fetch_update(Relaxed, Relaxed, one_more).is_ok().then(|| Place(Arc::clone(group)))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.undecided.0.fetch_sub(1, Relaxed);
+    }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 
+use super::acquire::Undecided;
 use super::binding::Binding;
 use super::budget::RetryBudget;
 use super::queue::Queue;
@@ -45,6 +46,8 @@ pub struct GroupState {
     pub(super) queue: Arc<Queue>,
     /// Woken at every probe's end and every transition: for requests that wait for a verdict.
     pub(super) changed: Notify,
+    /// How many of them do.
+    pub(super) undecided: Undecided,
     /// No trial of a primary, of a backup, is due before this, in microseconds.
     next_trial: [AtomicU64; 2],
     /// How long its answers took lately, where `hedge_after` goes by that.
@@ -160,6 +163,7 @@ impl GroupState {
             pool: Arc::new(Pool::new(max_ejected)),
             queue: Arc::default(),
             changed: Notify::new(),
+            undecided: Undecided::default(),
             next_trial: [AtomicU64::new(u64::MAX), AtomicU64::new(u64::MAX)],
             waits: ArcSwapOption::empty(),
             current: Mutex::new(Weak::new()),

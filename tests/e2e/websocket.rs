@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use rustls::pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
@@ -16,11 +16,13 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::client::Response;
 use tokio_tungstenite::tungstenite::handshake::server;
+use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async, client_async};
 
+use crate::http2::rig;
 use crate::support::tls::BOTH;
 use crate::support::{Authority, PATIENCE, Site, Weir, eventually};
 
@@ -71,6 +73,7 @@ impl App {
     }
 }
 
+#[expect(clippy::result_large_err, reason = "a refusal is a whole answer")]
 async fn serve(name: &str, tcp: TcpStream, told: &mpsc::UnboundedSender<Option<CloseFrame>>) {
     let mut path = String::new();
     let agree = |request: &server::Request, mut response: server::Response| {
@@ -98,7 +101,10 @@ async fn serve(name: &str, tcp: TcpStream, told: &mpsc::UnboundedSender<Option<C
     }
     while let Some(Ok(message)) = socket.next().await {
         let sent = match message {
-            Message::Close(frame) => Ok(drop(told.send(frame))),
+            Message::Close(frame) => {
+                let _ = told.send(frame);
+                Ok(())
+            }
             Message::Pong(heard) => socket.send(Message::Binary([b"pong: ", &heard[..]].concat().into())).await,
             // Answered by tungstenite.
             Message::Ping(_) => Ok(()),
@@ -311,4 +317,67 @@ fn it_outlives_a_reload_that_removes_its_application() {
         exchange(&mut old).await;
         exchange(&mut new).await;
     });
+}
+
+/// An application that takes WebSockets by extended CONNECT alone (RFC 8441), and sends all messages back.
+fn of_http2() -> rig::App {
+    let tune = |builder: &mut h2::server::Builder| {
+        builder.enable_connect_protocol();
+    };
+    rig::App::tuned(tune, |call| async move {
+        let rig::Call { request, mut respond, .. } = call;
+        let mut send = respond.send_response(http::Response::new(()), false).unwrap();
+        let mut body = request.into_body();
+        let (inner, outer) = tokio::io::duplex(64 << 10);
+        let (mut out, mut into) = tokio::io::split(outer);
+        let echo = async move {
+            let mut socket = WebSocketStream::from_raw_socket(inner, Role::Server, None).await;
+            while let Some(Ok(message)) = socket.next().await {
+                if message.is_text() || message.is_binary() {
+                    socket.send(message).await.unwrap();
+                }
+            }
+        };
+        let up = async {
+            while let Some(Ok(piece)) = body.data().await {
+                body.flow_control().release_capacity(piece.len()).unwrap();
+                if into.write_all(&piece).await.is_err() {
+                    return;
+                }
+            }
+        };
+        let down = async {
+            let mut piece = vec![0; 16 << 10];
+            loop {
+                let n = out.read(&mut piece).await.unwrap();
+                if rig::write(&mut send, &piece[..n], n == 0).await.is_err() || n == 0 {
+                    return;
+                }
+            }
+        };
+        tokio::join!(echo, up, down);
+    })
+}
+
+#[test]
+fn an_application_of_http2_is_reached_too() {
+    let app = of_http2();
+    let weir = Weir::start(&rig::site([&app]).top("workers = 1").toml().replace("http://web", "h2c://web"));
+    run(async {
+        let mut sockets = Vec::new();
+        for _ in 0..10 {
+            sockets.push(open(&weir, "/echo").await);
+        }
+        for socket in &mut sockets {
+            exchange(socket).await;
+            socket.send(Message::Ping("you?".into())).await.unwrap();
+            assert_eq!(next(socket).await, Message::Pong("you?".into()));
+        }
+        for mut socket in sockets {
+            socket.send(Message::Close(Some(close(4002, "goodbye")))).await.unwrap();
+            assert_eq!(next(&mut socket).await, Message::Close(Some(close(4002, "goodbye"))));
+            assert!(socket.next().await.is_none());
+        }
+    });
+    assert_eq!(app.connections(), 1);
 }

@@ -171,7 +171,7 @@ impl Exchange<'_> {
                             }
                             interims += 1;
                             if interims > MAX_INTERIM {
-                                return Poll::Ready(Err(End::Peer(malformed(&"too many interim answers"))));
+                                return Poll::Ready(Err(End::Peer(malformed(&TOO_MANY_INTERIM))));
                             }
                             // 100 was answered by weir itself, as soon as it wanted the body.
                             if s.request.version() >= Version::Http11 && s.response.status() != 100 {
@@ -238,10 +238,12 @@ impl Exchange<'_> {
 }
 
 /// Bytes that may be read beyond the largest head: so that one that is too large is seen to be so.
-const HEADROOM: usize = 4;
+pub const HEADROOM: usize = 4;
 
 /// Interim answers that one request may get.
-const MAX_INTERIM: u32 = 16;
+pub const MAX_INTERIM: u32 = 16;
+/// More are no answer.
+pub const TOO_MANY_INTERIM: &str = "too many interim answers";
 
 /// Whom an exchange waits for, which decides the time-out and whose fault it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -283,6 +285,7 @@ fn is_agreed(s: &Scratch) -> bool {
     headers::upgrade(&s.request).is_some() && s.response.upgrade().is_some()
 }
 
-fn malformed(why: &dyn std::fmt::Display) -> Trouble {
+/// What is no answer of HTTP.
+pub fn malformed(why: &dyn std::fmt::Display) -> Trouble {
     Trouble::new(Failure::Malformed, format!("malformed answer: {why}"))
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep_until, timeout};
 
-use super::attempt::{Answered, End, PeerConn};
+use super::attempt::{Answered, End, HEADROOM, MAX_INTERIM, PeerConn, TOO_MANY_INTERIM, malformed};
 use super::attempts::{Course, is_of_connecting, report};
 use super::headers;
 use super::http2::{self, Ended, Entry, Link, Peers};
@@ -26,7 +26,7 @@ use super::upload::Upload;
 use crate::clock::Timestamp;
 use crate::config::model::{HedgeAfter, HttpVersion, ProxySettings};
 use crate::health::Outcome;
-use crate::http1::{FieldSection, Framing, Method};
+use crate::http1::{FieldSection, Framing, Limits, Method, Progress, ResponseHead};
 use crate::net::{self, Buffer, Reuse};
 use crate::proxy::dial::{self, Content};
 use crate::proxy::worker::Worker;
@@ -51,7 +51,7 @@ struct Second {
 /// A second peer has begun to answer.
 struct Begun {
     conn: PeerConn,
-    /// What it has said so far.
+    /// What it has said so far: a head, and what came behind it.
     said: Buffer,
     connected: Duration,
 }
@@ -253,7 +253,7 @@ async fn either<A: Future, B: Future>(mut own: Pin<&mut A>, mut other: Pin<&mut 
 }
 
 impl Second {
-    /// Sends the request, and waits for the first bytes of an answer.
+    /// Sends the request, and waits for the head of an answer.
     async fn ask(self: Rc<Self>, peer: Arc<Peer>) -> Result<Begun, Trouble> {
         let began = self.worker.now();
         let mut conn = match self.idle(&peer, began) {
@@ -283,14 +283,37 @@ impl Second {
             return Err(blame(conn.stream.trouble(Failure::Send, &error), &conn));
         }
         conn.stream.finish(&FieldSection::default());
-        let mut said = Buffer::default();
-        match poll_fn(|cx| conn.stream.poll_fill(&mut said, cx, self.max_head)).await {
-            Ok(1..) => {
-                conn.untested = false;
-                Ok(Begun { conn, said, connected })
+        let said = self.head_of_answer(&mut conn).await.map_err(|trouble| blame(trouble, &conn))?;
+        Ok(Begun { conn, said, connected })
+    }
+
+    /// Reads until a head has come that is an answer's. A peer that only says that it will answer (1xx) has not: of what it
+    /// says so, nothing is left.
+    async fn head_of_answer(&self, conn: &mut PeerConn) -> Result<Buffer, Trouble> {
+        let limits = Limits { head: self.max_head, ..Limits::default() };
+        let (mut said, mut head, mut interims) = (Buffer::default(), ResponseHead::new(), 0);
+        loop {
+            match poll_fn(|cx| conn.stream.poll_fill(&mut said, cx, self.max_head.saturating_add(HEADROOM))).await {
+                Ok(1..) => conn.untested = false,
+                Ok(0) => return Err(Trouble::new(Failure::Closed, "closed the connection without an answer")),
+                Err(error) => return Err(conn.stream.trouble(Failure::Closed, &error)),
             }
-            Ok(0) => Err(blame(Trouble::new(Failure::Closed, "closed the connection without an answer"), &conn)),
-            Err(error) => Err(blame(conn.stream.trouble(Failure::Closed, &error), &conn)),
+            loop {
+                match head.parse(said.data(), &limits) {
+                    Err(reject) => return Err(malformed(&reject)),
+                    Ok(Progress::Partial) => break,
+                    Ok(Progress::Complete { .. }) if !head.is_interim() => return Ok(said),
+                    Ok(Progress::Complete { consumed }) => said.consume(consumed),
+                }
+                interims += 1;
+                if interims > MAX_INTERIM {
+                    return Err(malformed(&TOO_MANY_INTERIM));
+                }
+                head.clear();
+                if said.is_empty() {
+                    break;
+                }
+            }
         }
     }
 
@@ -324,6 +347,7 @@ impl Second {
                         return Err(trouble.blames(false));
                     }
                 }
+                Entry::Full => return Err(Trouble::busy()),
                 Entry::Open(turn) => match self.link(peer).await {
                     Ok(link) => turn.opened(link),
                     Err(trouble) => {

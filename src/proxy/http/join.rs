@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use super::attempt::{End, PeerConn};
 use super::body::ClientEnd;
-use super::http2::{self, Ended, Entry, Link, Opening, Peers, dial};
+use super::http2::{self, Ended, Entry, Link, Peers, Waiting, dial};
 use super::outcome::Trouble;
 use super::request::Exchange;
 use super::side::Side;
@@ -34,10 +34,18 @@ impl Exchange<'_> {
         if wants_tunnel && self.s.request.version() != Version::Http2 && !websocket::is_handshake(&self.s.request) {
             return Err(End::Client(ClientEnd::NoHandshake));
         }
-        let (stream, untested) = self.stream(group, lease, may_abandon).await?;
-        if wants_tunnel {
-            self.ask_for_tunnels(&stream, lease, may_abandon).await?;
-        }
+        let (stream, untested) = loop {
+            let (stream, untested) = self.stream(group, lease, may_abandon).await?;
+            if !wants_tunnel {
+                break (stream, untested);
+            }
+            match self.ask_for_tunnels(&stream, lease, may_abandon).await {
+                Ok(()) => break (stream, untested),
+                // It may have been closed long ago: the next one tells, a new one at last.
+                Err(End::Peer(trouble)) if untested && trouble.is_a_close() => {}
+                Err(end) => return Err(end),
+            }
+        };
         let reuse = Reuse { opened: self.conn.worker.now(), requests: 0, promised: None, trust: None };
         Ok(PeerConn { stream: Side::Http2(stream), reuse, untested })
     }
@@ -59,6 +67,7 @@ impl Exchange<'_> {
             match Peers::enter(&worker, lease.peer().id, trust, worker.now()) {
                 Entry::Stream(stream, untested) => return Ok((stream, untested)),
                 Entry::Wait(opening) => self.wait_for(&opening, may_abandon).await?,
+                Entry::Full => return Err(End::Peer(Trouble::busy())),
                 Entry::Open(turn) => match self.open(group, lease, may_abandon).await {
                     Ok(link) => turn.opened(link),
                     Err(End::Peer(trouble)) => {
@@ -97,10 +106,11 @@ impl Exchange<'_> {
     /// does not is not asked in any other way: there is none that it could agree to.
     async fn ask_for_tunnels(&mut self, stream: &http2::Stream, lease: &Lease, may_abandon: bool) -> Result<(), End> {
         let limit = self.rules().proxy.connect_timeout;
-        let takes = self.within_connect_timeout(may_abandon, |cx| stream.poll_takes_connect(cx).map(Ok)).await;
-        match takes {
-            Ok(true) => Ok(()),
-            Ok(false) => {
+        let Some(connection) = stream.connection() else { return Ok(()) };
+        let Some(settings) = connection.settings() else { return Err(End::Peer(Trouble::busy())) };
+        match self.wait_for(&settings, may_abandon).await {
+            Ok(()) if connection.takes_connect() => Ok(()),
+            Ok(()) => {
                 if self.conn.worker.tunnelless.due(self.conn.worker.now()).is_some() {
                     let (group, peer) = (&lease.group().name, lease.peer().described());
                     tracing::warn!(
@@ -108,6 +118,10 @@ impl Exchange<'_> {
                     );
                 }
                 Err(End::Peer(Trouble::new(Failure::NoConnect, "does not offer extended CONNECT")))
+            }
+            Err(End::Peer(trouble)) if trouble.is_a_close() => {
+                stream.retire();
+                Err(End::Peer(trouble.blames(connection.blame())))
             }
             Err(End::Peer(trouble)) if trouble.failure == Failure::ConnectTimeout => {
                 stream.retire();
@@ -117,8 +131,8 @@ impl Exchange<'_> {
         }
     }
 
-    /// Waits for a connection that another request opens. Its failure is this one's too, but counts once.
-    async fn wait_for(&mut self, opening: &Opening, may_abandon: bool) -> Result<(), End> {
+    /// Waits for a connection that another request opens, or for its settings. Its failure is this one's too, but counts once.
+    async fn wait_for(&mut self, opening: &Waiting, may_abandon: bool) -> Result<(), End> {
         self.within_connect_timeout(may_abandon, |cx| {
             opening.poll(cx).map(|ended| match ended {
                 Ended::AskAgain => Ok(()),

@@ -59,6 +59,11 @@ impl Trouble {
         Trouble::new(Failure::Abandoned, "found unreachable by its health check meanwhile")
     }
 
+    /// As many requests as may wait for a connection to the peer: what is asked for by the next is not its failure.
+    pub fn busy() -> Trouble {
+        Trouble::new(Failure::Busy, "too many requests wait for a connection to it")
+    }
+
     /// What the retry policy knows it as.
     pub fn cause(&self) -> Cause {
         match self.failure {
@@ -68,7 +73,7 @@ impl Trouble {
             Failure::Send | Failure::Closed => Cause::Broken,
             Failure::Malformed => Cause::Malformed,
             Failure::Abandoned => Cause::Abandoned,
-            Failure::Refused | Failure::NoConnect => Cause::Refused,
+            Failure::Refused | Failure::NoConnect | Failure::Busy => Cause::Refused,
         }
     }
 
@@ -81,17 +86,22 @@ impl Trouble {
     pub fn outcome(&self) -> Outcome {
         match self.failure {
             _ if self.local => Outcome::Neutral,
-            Failure::Abandoned | Failure::NoPeer | Failure::Refused | Failure::NoConnect => Outcome::Neutral,
+            Failure::Abandoned | Failure::NoPeer | Failure::Refused | Failure::NoConnect | Failure::Busy => {
+                Outcome::Neutral
+            }
             Failure::Connect | Failure::ConnectTimeout | Failure::Tls => Outcome::Hard(self.detail.clone()),
             _ => Outcome::Soft(self.detail.clone()),
         }
     }
 
-    /// What the client is told when nothing more can be tried: 504 for lateness, 502 for the rest.
+    /// What the client is told when nothing more can be tried: 504 for lateness, 503 if too many wait, 502 for the rest.
     pub fn reply(&self) -> Reply {
         match self.failure.status() {
             504 => Reply::new(504, "the upstream server did not answer in time"),
             _ if self.failure == Failure::Malformed => Reply::new(502, "the upstream server sent an invalid answer"),
+            503 => {
+                Reply { retry_after: Some(Duration::from_secs(1)), ..Reply::new(503, "all upstream servers are busy") }
+            }
             _ if self.failure == Failure::NoConnect => {
                 Reply::new(502, "the upstream server takes no tunnels over HTTP/2")
             }

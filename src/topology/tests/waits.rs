@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{advance, sleep};
 
+use super::super::acquire::MOST_UNDECIDED;
 use super::fixture::*;
 use crate::clock::{Clock, Timestamp};
 use crate::config::model::{Queue, Upstream};
@@ -251,6 +252,25 @@ async fn and_at_most_the_time_out_of_a_probe() {
     assert_eq!(outcome(&mut waits).await.0, "waits");
     sleep(Duration::from_millis(200)).await;
     assert_eq!(outcome(&mut waits).await.0, "Unavailable");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bounded_number_waits_for_a_verdict_and_who_leaves_makes_room() {
+    let scene = Scene::new(checked("a"));
+    let mut waiting = Vec::new();
+    for _ in 0..MOST_UNDECIDED {
+        waiting.push(scene.request(&[]).await);
+    }
+    let mut refused = scene.request(&[]).await;
+    assert_eq!(outcome(&mut refused).await.0, "Unavailable");
+    waiting.swap_remove(7).abort();
+    settle().await;
+    waiting.push(scene.request(&[]).await);
+    scene.probe("a", Seen::Pass);
+    settle().await;
+    for task in &mut waiting {
+        assert_eq!(outcome(task).await.0, "a");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -5,9 +5,10 @@ use std::sync::atomic::Ordering::SeqCst;
 
 use http::Response;
 use rustls::pki_types::ServerName;
+use tokio::sync::Semaphore;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use super::rig::{App, Client, run, site};
+use super::rig::{App, Client, run, site, to_h2c};
 use crate::support::tls::BOTH;
 use crate::support::{Authority, Backend, Site, Weir, eventually};
 
@@ -96,14 +97,55 @@ fn an_application_that_does_not_agree_is_said_so_of() {
     assert!(line.contains("it does not agree on HTTP/2"), "{line}");
 }
 
+#[test]
+fn a_bounded_number_waits_for_a_connection_that_is_being_opened() {
+    const WAITING: usize = 1024;
+    const MORE: usize = 50;
+    let (authority, gate) = (Authority::new("authority"), Arc::new(Semaphore::new(0)));
+    let app = gated(&authority, &[b"h2"], Arc::clone(&gate));
+    let pass = "proxy_pass = \"grpcs://web\"\nproxy_connect_timeout = \"20s\"";
+    let site = site([&app]).top("workers = 1\nhttp2_max_concurrent_streams = 2000\nlog_format = \"json\"");
+    let toml = site.upstream("tls = { ca_file = \"ca.pem\" }").toml().replace("proxy_pass = \"http://web\"", pass);
+    let weir = Weir::start_with(&to_h2c(&toml), |folder| {
+        std::fs::write(folder.join("ca.pem"), authority.pem()).unwrap();
+    });
+    run(async {
+        let client = Client::connect(weir.address()).await;
+        let (told, mut answers) = tokio::sync::mpsc::unbounded_channel();
+        // One opens the connection.
+        for _ in 0..1 + WAITING + MORE {
+            let (client, told) = (client.clone(), told.clone());
+            tokio::spawn(async move {
+                let answer = client.get("/").await;
+                told.send((answer.status, answer.field("retry-after").map(str::to_owned))).unwrap();
+            });
+        }
+        for _ in 0..MORE {
+            assert_eq!(answers.recv().await, Some((503, Some("1".to_owned()))));
+        }
+        gate.add_permits(Semaphore::MAX_PERMITS / 2);
+        for _ in 0..1 + WAITING {
+            assert_eq!(answers.recv().await, Some((200, None)));
+        }
+    });
+    weir.wait_for_access("it says why", |line| line.contains("\"error\":\"busy\""));
+    assert!(!weir.log().iter().any(|line| line.contains("unavail")), "nobody is blamed");
+}
+
 /// An application that speaks HTTP/2 within TLS, and offers these protocols.
-fn app(authority: &Authority, offered: &[&[u8]]) -> App {
+pub fn app(authority: &Authority, offered: &[&[u8]]) -> App {
+    gated(authority, offered, Arc::new(Semaphore::new(1000)))
+}
+
+/// The same; no connection is answered before it has a permit.
+fn gated(authority: &Authority, offered: &[&[u8]], gate: Arc<Semaphore>) -> App {
     let mut config = rustls::ServerConfig::clone(&authority.issue(&["127.0.0.1"]).server(None));
     config.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
     let acceptor = TlsAcceptor::from(Arc::new(config));
     App::accepting(move |_, tcp, shared| {
-        let acceptor = acceptor.clone();
+        let (acceptor, gate) = (acceptor.clone(), Arc::clone(&gate));
         Box::pin(async move {
+            gate.acquire().await.unwrap().forget();
             let Ok(tls) = acceptor.accept(tcp).await else { return };
             let Ok(mut h2) = h2::server::handshake(tls).await else { return };
             while let Some(Ok((request, mut respond))) = h2.accept().await {

@@ -251,6 +251,51 @@ fn settings_that_never_come_are_waited_for_as_long_as_a_connection() {
 }
 
 #[test]
+fn a_peer_that_closes_before_its_settings_is_said_so_of() {
+    let app = App::accepting(|_, tcp, _| {
+        Box::pin(async move {
+            tcp.readable().await.unwrap();
+            drop(tcp);
+        })
+    });
+    let weir = start(&site([&app]));
+    let mut client = weir.client();
+    client.send(ASK);
+    assert_eq!(client.response().status, 502);
+    weir.wait_for("it is blamed", |line| line.contains("closed the connection before its settings came"));
+}
+
+/// The next request finds out that the connection is gone, and is not to suffer from it.
+#[test]
+fn a_connection_that_its_peer_has_closed_meanwhile_is_replaced() {
+    let closing = Arc::new(Notify::new());
+    let close = Arc::clone(&closing);
+    let app = App::accepting(move |connection, tcp, shared| {
+        let close = Arc::clone(&close);
+        Box::pin(async move {
+            let mut builder = h2::server::Builder::new();
+            let mut h2 = builder.enable_connect_protocol().handshake(tcp).await.unwrap();
+            loop {
+                let accepted = tokio::select! {
+                    accepted = h2.accept() => accepted,
+                    () = close.notified(), if connection == 0 => return,
+                };
+                let Some(Ok((request, respond))) = accepted else { return };
+                tokio::spawn(serve(Call { connection, request, respond, app: Arc::clone(&shared) }));
+            }
+        })
+    });
+    let weir = start(&site([&app]).top("workers = 1"));
+    assert_eq!(weir.get("/").text(), "plain");
+    closing.notify_one();
+    let mut client = weir.client();
+    client.send(ASK);
+    assert_eq!(client.response().status, 101);
+    assert_eq!(app.connections(), 2);
+    assert!(!weir.log().iter().any(|line| line.contains("unavail") || line.contains("kept")), "{:#?}", weir.log());
+}
+
+#[test]
 fn only_a_handshake_may_be_agreed_to() {
     let app = app();
     let weir = start(&site([&app]));

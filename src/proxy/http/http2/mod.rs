@@ -14,7 +14,7 @@ pub mod server;
 mod stream;
 mod tap;
 
-pub use peers::{Begun, Ended, Entry, Link, Opening, Peers, dial};
+pub use peers::{Begun, Ended, Entry, Link, Peers, Use, Waiting, dial};
 pub use preface::{INVALID_PREFACE, PREFACE, is_http1};
 pub use stream::Stream;
 

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{Ping, PingPong};
 use http::uri::Scheme;
+use slab::Slab;
 
 use super::stream::Stream;
 use super::{SEND_BUFFER, STREAM_WINDOW};
@@ -20,9 +21,14 @@ use crate::id::{BuildIdHasher, PeerId};
 use crate::net::Limits;
 use crate::proxy::http::outcome::Trouble;
 use crate::proxy::worker::Worker;
+use crate::telemetry::Failure;
 
 /// Requests at once over one connection, whatever the peer allows.
 const MOST_STREAMS: usize = 256;
+
+/// Requests that wait for one connection to be opened: what Envoy lets wait (`max_pending_requests`). The next ones ask somebody
+/// else, or are told at once that all are busy.
+const MOST_WAITING: usize = 1024;
 
 /// The shared connections of one worker.
 #[derive(Default)]
@@ -70,7 +76,9 @@ pub enum Entry {
     /// Nobody has room: open a connection.
     Open(Turn),
     /// Somebody opens one.
-    Wait(Rc<Opening>),
+    Wait(Waiting),
+    /// Somebody opens one, and as many as may wait for it.
+    Full,
 }
 
 /// The right, and the duty, to open a connection to a peer.
@@ -82,9 +90,15 @@ pub struct Turn {
 
 /// A connection that is being opened, or whose settings are waited for.
 #[derive(Default)]
-pub struct Opening {
+struct Opening {
     ended: RefCell<Option<Ended>>,
-    waiting: RefCell<Vec<Waker>>,
+    waiting: RefCell<Slab<Option<Waker>>>,
+}
+
+/// One who waits for its end.
+pub struct Waiting {
+    opening: Rc<Opening>,
+    key: usize,
 }
 
 /// How an opening ended.
@@ -122,15 +136,17 @@ pub async fn dial(stream: crate::net::Stream, max_head: usize) -> Result<Begun, 
     Ok(Begun { send, ping })
 }
 
-/// Ends when the peer's settings have come, or never will. They are the first that it sends (RFC 9113 §3.4), but the library
+/// Ends when the peer's settings have come, or its connection has ended. They are the first that it sends (RFC 9113 §3.4), but the library
 /// does not say when they are there: so a word is asked for that can only come after them.
 fn settings(ping: Option<PingPong>) -> Rc<Opening> {
     let known = Rc::<Opening>::default();
     let told = Rc::clone(&known);
     tokio::task::spawn_local(async move {
-        if let Some(mut ping) = ping {
-            // Fails if the connection has ended, which its next use tells.
-            let _ = ping.ping(Ping::opaque()).await;
+        if let Some(mut ping) = ping
+            && ping.ping(Ping::opaque()).await.is_err()
+        {
+            let trouble = Trouble::new(Failure::Closed, "closed the connection before its settings came");
+            *told.ended.borrow_mut() = Some(Ended::Failed(trouble));
         }
         told.end();
     });
@@ -150,7 +166,7 @@ impl Peers {
             return Entry::Stream(Box::new(Link::stream(link, worker)), idle);
         }
         if let Some(opening) = &known.opening {
-            return Entry::Wait(Rc::clone(opening));
+            return opening.join().map_or(Entry::Full, Entry::Wait);
         }
         let opening = Rc::<Opening>::default();
         known.opening = Some(Rc::clone(&opening));
@@ -226,10 +242,14 @@ impl Use {
         !self.link.blamed.replace(true)
     }
 
-    /// Whether the peer takes extended CONNECT. Ready when its settings have come.
-    pub fn poll_takes_connect(&self, cx: &mut Context<'_>) -> Poll<bool> {
-        let settled = self.link.settings.get_or_init(|| settings(self.link.ping.take())).poll(cx);
-        settled.map(|_| self.link.send.is_extended_connect_protocol_enabled())
+    /// To wait until the peer's settings have come; `None`: too many do.
+    pub fn settings(&self) -> Option<Waiting> {
+        self.link.settings.get_or_init(|| settings(self.link.ping.take())).join()
+    }
+
+    /// Whether the peer takes extended CONNECT, as its settings say.
+    pub fn takes_connect(&self) -> bool {
+        self.link.send.is_extended_connect_protocol_enabled()
     }
 
     /// The connection serves no further requests.
@@ -269,23 +289,58 @@ impl Drop for Turn {
 }
 
 impl Opening {
+    /// Who waits for its end; `None`: too many do.
+    fn join(self: &Rc<Opening>) -> Option<Waiting> {
+        let mut waiting = self.waiting.borrow_mut();
+        (waiting.len() < MOST_WAITING).then(|| Waiting { key: waiting.insert(None), opening: Rc::clone(self) })
+    }
+
     /// It has ended, well unless something else was said.
     fn end(&self) {
         self.ended.borrow_mut().get_or_insert(Ended::AskAgain);
-        for waker in self.waiting.take() {
-            waker.wake();
-        }
+        let wakers: Vec<Waker> = self.waiting.borrow_mut().iter_mut().filter_map(|(_, waker)| waker.take()).collect();
+        wakers.into_iter().for_each(Waker::wake);
     }
+}
 
+impl Waiting {
     /// Ready when it has ended.
     pub fn poll(&self, cx: &mut Context<'_>) -> Poll<Ended> {
-        if let Some(ended) = &*self.ended.borrow() {
+        if let Some(ended) = &*self.opening.ended.borrow() {
             return Poll::Ready(ended.clone());
         }
-        let mut waiting = self.waiting.borrow_mut();
-        if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
-            waiting.push(cx.waker().clone());
+        match &mut self.opening.waiting.borrow_mut()[self.key] {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
         }
         Poll::Pending
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.opening.waiting.borrow_mut().remove(self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(waiting: &Waiting) -> bool {
+        waiting.poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    #[test]
+    fn a_bounded_number_waits_for_a_connection_and_who_leaves_makes_room() {
+        let opening = Rc::<Opening>::default();
+        let mut waiting: Vec<Waiting> = (0..MOST_WAITING).map(|_| opening.join().unwrap()).collect();
+        assert!(opening.join().is_none());
+        waiting.swap_remove(7);
+        waiting.push(opening.join().unwrap());
+        assert!(opening.join().is_none());
+        assert!(!waiting.iter().any(ended));
+        opening.end();
+        assert!(waiting.iter().all(ended));
     }
 }

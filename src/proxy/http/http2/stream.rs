@@ -287,9 +287,9 @@ impl Stream {
         }
     }
 
-    /// Whether the peer takes extended CONNECT (RFC 8441 §3). Ready when its settings have come.
-    pub fn poll_takes_connect(&self, cx: &mut Context<'_>) -> Poll<bool> {
-        self.connection.as_ref().map_or(Poll::Ready(false), |connection| connection.poll_takes_connect(cx))
+    /// The peer's connection.
+    pub fn connection(&self) -> Option<&Use> {
+        self.connection.as_ref()
     }
 
     /// The connection serves no further requests: one was not answered in time.
