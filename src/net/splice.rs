@@ -1,40 +1,95 @@
 //! Bytes from one socket to another that never come to this process: `splice(2)` through a pipe.
+//!
+//! Pipes are lent by the thread, and given back when they are dropped.
 
+use std::cell::RefCell;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::task::{Context, Poll, ready};
 
+use rustix::net::RecvFlags;
 use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
 use tokio::io::Interest;
+use tokio::net::TcpStream;
 
 use super::Stream;
 
+/// What is left of a message is long when it is so many bytes: then they are worth a pipe.
+pub const LONG: u64 = 128 * 1024;
 /// What a pipe holds, in bytes: of the kernel's memory, and of what a slow reader keeps waiting.
 const SIZE: usize = 256 * 1024;
 
-/// A pipe that bytes go through. Between sessions it is empty.
+/// How many there are at once per thread. Whoever gets none copies.
+const PIPES: usize = 128;
+
+/// Both ends of a pipe.
 #[derive(Debug)]
-pub struct Pipe {
+struct Ends {
     read: OwnedFd,
     write: OwnedFd,
-    held: usize,
 }
 
-impl Pipe {
-    /// A new one.
-    ///
-    /// # Errors
-    /// No descriptors are left.
-    pub fn open() -> io::Result<Pipe> {
+/// The pipes of a thread.
+#[derive(Debug)]
+struct Pipes {
+    /// In nobody's hands.
+    spare: Vec<Ends>,
+    lent: usize,
+}
+
+thread_local! {
+    static PIPES_OF_THREAD: RefCell<Pipes> = const { RefCell::new(Pipes { spare: Vec::new(), lent: 0 }) };
+}
+
+impl Pipes {
+    fn lend(&mut self) -> Option<Ends> {
+        if self.lent == PIPES {
+            return None;
+        }
+        let ends = self.spare.pop().or_else(|| Ends::open().ok())?;
+        self.lent += 1;
+        Some(ends)
+    }
+}
+
+impl Ends {
+    fn open() -> io::Result<Ends> {
         let (read, write) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         // Refused to a user who has many large ones: it is smaller then.
         let _ = fcntl_setpipe_size(&write, SIZE);
-        Ok(Pipe { read, write, held: 0 })
+        Ok(Ends { read, write })
     }
+}
 
-    /// Whether both ends of a path are sockets whose bytes may pass unseen.
-    pub fn joins(from: &Stream, to: &Stream) -> bool {
-        from.tcp().is_some() && to.tcp().is_some()
+/// A pipe that bytes go through. Nobody else's are in it.
+#[derive(Debug)]
+pub struct Pipe {
+    /// `None` only while it is dropped.
+    ends: Option<Ends>,
+    held: usize,
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        let ends = self.ends.take();
+        // Fails only at the end of the thread, when its pipes are gone already.
+        let _ = PIPES_OF_THREAD.try_with(|pipes| {
+            let mut pipes = pipes.borrow_mut();
+            pipes.lent -= 1;
+            // One with something in it is of no use to anybody else.
+            pipes.spare.extend(ends.filter(|_| self.held == 0));
+        });
+    }
+}
+
+impl Pipe {
+    /// One for what `from` says and `to` is to hear; `None`: their bytes may not pass unseen, or there is none to be had.
+    pub fn between(from: Option<&Stream>, to: Option<&Stream>) -> Option<Pipe> {
+        let ends = match (from?.tcp(), to?.tcp()) {
+            (Some(_), Some(_)) => PIPES_OF_THREAD.with_borrow_mut(Pipes::lend)?,
+            _ => return None,
+        };
+        Some(Pipe { ends: Some(ends), held: 0 })
     }
 
     /// Whether nothing is in it.
@@ -42,18 +97,22 @@ impl Pipe {
         self.held == 0
     }
 
-    /// Takes what has come into the empty pipe; 0 is the end of the stream.
-    pub fn poll_fill(&mut self, cx: &mut Context<'_>, from: &Stream) -> Poll<io::Result<usize>> {
+    /// Takes what has come into the empty pipe, at most `limit` bytes; 0 is the end of the stream.
+    pub fn poll_fill(&mut self, cx: &mut Context<'_>, from: &Stream, limit: u64) -> Poll<io::Result<usize>> {
         // Of a pipe that has something in it, the kernel's "would block" could be the pipe's own.
         debug_assert!(self.is_empty());
-        let Some(tcp) = from.tcp() else { return Poll::Ready(Err(io::ErrorKind::Unsupported.into())) };
+        let (Some(tcp), Some(ends)) = (from.tcp(), &self.ends) else { return unsupported() };
+        let size = usize::try_from(limit).map_or(SIZE, |limit| limit.min(SIZE));
         loop {
             ready!(tcp.poll_read_ready(cx))?;
             let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-            let moved = tcp.try_io(Interest::READABLE, || Ok(splice(tcp, None, &self.write, None, SIZE, flags)?));
+            let moved = tcp.try_io(Interest::READABLE, || Ok(splice(tcp, None, &ends.write, None, size, flags)?));
             match moved {
                 Ok(n) => {
                     self.held = n;
+                    if n as u64 == limit {
+                        look_for_more(tcp);
+                    }
                     return Poll::Ready(Ok(n));
                 }
                 Err(error) if is_momentary(&error) => {}
@@ -64,11 +123,11 @@ impl Pipe {
 
     /// Gives what the kernel takes of it.
     pub fn poll_drain(&mut self, cx: &mut Context<'_>, to: &Stream) -> Poll<io::Result<usize>> {
-        let Some(tcp) = to.tcp() else { return Poll::Ready(Err(io::ErrorKind::Unsupported.into())) };
+        let (Some(tcp), Some(ends)) = (to.tcp(), &self.ends) else { return unsupported() };
         loop {
             ready!(tcp.poll_write_ready(cx))?;
             let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-            let moved = tcp.try_io(Interest::WRITABLE, || Ok(splice(&self.read, None, tcp, None, self.held, flags)?));
+            let moved = tcp.try_io(Interest::WRITABLE, || Ok(splice(&ends.read, None, tcp, None, self.held, flags)?));
             match moved {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
                 Ok(n) => {
@@ -80,6 +139,20 @@ impl Pipe {
             }
         }
     }
+}
+
+/// All that was wanted is there. Whether there is more must be asked for: a read that is shorter than its buffer would have
+/// told, and [`Stream::looks_quiet`] goes by that.
+fn look_for_more(tcp: &TcpStream) {
+    // Whatever comes of it is noted by the runtime.
+    let _ = tcp.try_io(Interest::READABLE, || {
+        let (copied, _) = rustix::net::recv(tcp, &mut [0; 1][..], RecvFlags::PEEK)?;
+        Ok(copied)
+    });
+}
+
+fn unsupported() -> Poll<io::Result<usize>> {
+    Poll::Ready(Err(io::ErrorKind::Unsupported.into()))
 }
 
 fn is_momentary(error: &io::Error) -> bool {

@@ -56,6 +56,62 @@ fn an_upload_of_200_mib_needs_little_memory() {
     assert!(weir.peak_memory() - before < 24 * MIB, "{} bytes more", weir.peak_memory() - before);
 }
 
+/// What is long goes through a pipe; what comes behind it must not.
+#[test]
+fn long_bodies_arrive_byte_for_byte_and_their_connections_go_on() {
+    let a = Backend::start("a");
+    let weir = Site::of([&a]).top("workers = 1").top("client_max_body_size = 0").start();
+    let long: String = (0..3 * MIB).map(|at| char::from(b'!' + (at % 89) as u8)).collect();
+    let mut client = weir.client();
+    let mut writer = client.writer();
+    for turn in 0..3 {
+        a.next(Script::text(&long));
+        a.next(Script::text("behind it"));
+        // Both at once: the second request is read with the end of the first.
+        let asked = format!(
+            "POST /{turn} HTTP/1.1\r\nHost: weir.test\r\nContent-Length: {}\r\n\r\n{long}GET /behind HTTP/1.1\r\nHost: weir.test\r\n\r\n",
+            long.len()
+        );
+        std::thread::scope(|scope| {
+            scope.spawn(|| writer.write_all(asked.as_bytes()).unwrap());
+            let answer = client.response();
+            assert_eq!(answer.status, 200);
+            assert!(answer.text() == long, "turn {turn}");
+            assert_eq!(client.response().text(), "behind it");
+        });
+    }
+    let uploads: Vec<_> = a.requests().into_iter().filter(|request| request.method == "POST").collect();
+    assert_eq!(uploads.iter().map(|upload| upload.body_length).collect::<Vec<_>>(), [3 * MIB; 3]);
+    assert!(uploads.iter().all(|upload| long.as_bytes().starts_with(&upload.body)));
+    assert_eq!(a.connections(), 1);
+}
+
+#[test]
+fn what_a_backend_says_behind_a_long_answer_is_nobodys() {
+    let size = 2 * MIB as usize;
+    let talkative = Raw::serving(move |mut stream| {
+        let mut byte = [0];
+        let mut asked = Vec::new();
+        while !asked.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap_or(0) == 1 {
+            asked.push(byte[0]);
+        }
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {size}\r\n\r\n");
+        let behind = "HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison";
+        let _ = stream.write_all(&[head.as_bytes(), &vec![b'x'; size], behind.as_bytes()].concat());
+        // It keeps its connection.
+        let _ = stream.read(&mut byte);
+    });
+    let weir = Weir::start(&format!(
+        "workers = 1\n[upstream.web]\nservers = [\"{}\"]\n[[server]]\nlisten = \"127.0.0.1:0\"\n[[server.location]]\npath = \"/\"\nproxy_pass = \"http://web\"\n",
+        talkative.address()
+    ));
+    let mut client = weir.client();
+    for _ in 0..3 {
+        let answer = client.get("/");
+        assert_eq!((answer.status, answer.text().len()), (200, size));
+    }
+}
+
 #[test]
 fn a_client_that_does_not_read_stops_the_backend_from_sending() {
     let (a, weir) = one();

@@ -3,14 +3,11 @@
 //!
 //! A side that takes no more is still listened to. A reset is passed on as one, after what was said before it.
 
-mod pipes;
 mod way;
 
-use std::cell::RefCell;
 use std::io::{self, IoSlice};
 use std::task::{Context, Poll};
 
-pub use pipes::Pipes;
 pub use way::Way;
 use way::{Broken, Gone};
 
@@ -104,19 +101,13 @@ impl Conversation {
     }
 
     /// Moves what there is.
-    pub fn poll<C: Speaker, P: Speaker>(
-        &mut self,
-        cx: &mut Context<'_>,
-        client: &mut C,
-        peer: &mut P,
-        pipes: &RefCell<Pipes>,
-    ) -> Poll<Over> {
+    pub fn poll<C: Speaker, P: Speaker>(&mut self, cx: &mut Context<'_>, client: &mut C, peer: &mut P) -> Poll<Over> {
         let (up, down) = (&mut self.up, &mut self.down);
-        let upwards = up.poll(cx, client, peer, pipes);
+        let upwards = up.poll(cx, client, peer);
         if upwards == Poll::Ready(Err(Broken::Sink(Gone::Reset))) {
             down.break_off();
         }
-        let downwards = down.poll(cx, peer, client, pipes);
+        let downwards = down.poll(cx, peer, client);
         if downwards == Poll::Ready(Err(Broken::Sink(Gone::Reset))) {
             up.break_off();
         }
@@ -128,12 +119,6 @@ impl Conversation {
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Over::Done),
             _ => Poll::Pending,
         }
-    }
-
-    /// The memory is for others.
-    pub fn give_back(&mut self, pipes: &RefCell<Pipes>) {
-        self.up.give_back(pipes);
-        self.down.give_back(pipes);
     }
 }
 
@@ -194,9 +179,9 @@ mod tests {
 
     /// How it ends, and what the client has heard.
     fn passed_on(mut client: Scripted, mut peer: Scripted) -> (Poll<Over>, String, bool) {
-        let (mut conversation, pipes) = (Conversation::default(), RefCell::default());
+        let mut conversation = Conversation::default();
         let mut cx = Context::from_waker(Waker::noop());
-        let over = conversation.poll(&mut cx, &mut client, &mut peer, &pipes);
+        let over = conversation.poll(&mut cx, &mut client, &mut peer);
         (over, client.heard, client.ended)
     }
 

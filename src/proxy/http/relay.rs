@@ -1,7 +1,7 @@
 //! The answer on its way to the client: streamed with back-pressure, framed anew.
 
 use std::future::poll_fn;
-use std::io::IoSlice;
+use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,6 +15,8 @@ use super::side;
 use super::upload::{Side, Stopped, Upload};
 use crate::http1::{Event, encode};
 use crate::net::Buffer;
+use crate::net::splice::{LONG, Pipe};
+use crate::proxy::conversation::Speaker;
 use crate::telemetry::Failure;
 
 /// Chunks are joined until this many bytes wait to be written.
@@ -31,6 +33,8 @@ pub struct Relay {
     sent_of_out: usize,
     /// Bytes at the front of `Scratch::peer_in` that are data to be sent as they are.
     direct: usize,
+    /// Where data goes that nobody need see, while there is much of it.
+    pipe: Option<Pipe>,
     /// The peer has said all.
     ended: bool,
     /// Bytes given to the client's socket.
@@ -51,7 +55,7 @@ pub enum Cut {
 impl Relay {
     /// A delivery whose head is in `Scratch::to_client`.
     pub fn new(delivery: Delivery) -> Relay {
-        Relay { delivery, sent_of_out: 0, direct: 0, ended: delivery == Delivery::Empty, sent: 0, body: 0 }
+        Relay { delivery, sent_of_out: 0, direct: 0, pipe: None, ended: delivery == Delivery::Empty, sent: 0, body: 0 }
     }
 
     /// Streams until the peer has said all; what was read of it may not be with the client yet: see
@@ -141,7 +145,11 @@ impl Relay {
     }
 
     fn has_pending(&self, s: &Scratch) -> bool {
-        self.direct > 0 || self.sent_of_out < s.to_client.len()
+        self.direct > 0 || self.sent_of_out < s.to_client.len() || self.piped().is_some()
+    }
+
+    fn piped(&self) -> Option<&Pipe> {
+        self.pipe.as_ref().filter(|pipe| !pipe.is_empty())
     }
 
     /// Moves bytes until either side makes it wait. Ready when the peer has said all.
@@ -162,12 +170,9 @@ impl Relay {
                 ready!(self.poll_write(cx, client, s, progress)).map_err(Cut::Client)?;
                 continue;
             }
-            if self.body > 0 {
-                s.peer_in.expect_bulk();
-            }
             // What the client's kernel has not taken goes on going out; an error is found by the next write.
             let _ = client.poll_flush(cx);
-            match ready!(peer.poll_fill(&mut s.peer_in, cx, Buffer::STREAMING)) {
+            match ready!(self.poll_fill(cx, client, peer, s)) {
                 Ok(1..) => *progress = true,
                 Ok(0) => match peer.eof(&mut s.body_out) {
                     Ok(()) => {
@@ -181,6 +186,38 @@ impl Relay {
                 }
             }
         }
+    }
+
+    /// Reads more of the body; much of it, if it is passed on as it is, into a pipe.
+    fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &side::Side,
+        peer: &mut side::Side,
+        s: &mut Scratch,
+    ) -> Poll<io::Result<usize>> {
+        if self.body > 0 {
+            let left = s.body_out.remaining_data();
+            if left >= LONG && self.delivery != Delivery::Chunked && self.pipe.is_none() {
+                self.pipe = Pipe::between(peer.connection(), client.connection());
+            }
+            if let (Some(pipe), Some(source)) = (&mut self.pipe, peer.connection()) {
+                let Poll::Ready(filled) = pipe.poll_fill(cx, source, left) else {
+                    // For others, meanwhile.
+                    s.peer_in.rest();
+                    self.pipe = None;
+                    return Poll::Pending;
+                };
+                let n = filled?;
+                s.body_out.pass(n as u64);
+                self.body += n as u64;
+                // A length is over with its last byte.
+                self.ended = s.body_out.is_done();
+                return Poll::Ready(Ok(n));
+            }
+            s.peer_in.expect_bulk();
+        }
+        peer.poll_fill(&mut s.peer_in, cx, Buffer::STREAMING)
     }
 
     /// Turns what was read into what is to be written, as far as that is bounded.
@@ -240,6 +277,13 @@ impl Relay {
         progress: &mut bool,
     ) -> Poll<Result<(), ClientEnd>> {
         while self.has_pending(s) {
+            if let Some(pipe) = self.pipe.as_mut().filter(|pipe| !pipe.is_empty()) {
+                let Some(sink) = client.connection() else { return Poll::Ready(Err(ClientEnd::Gone)) };
+                let Ok(n) = ready!(pipe.poll_drain(cx, sink)) else { return Poll::Ready(Err(ClientEnd::Gone)) };
+                *progress = true;
+                self.sent += n as u64;
+                continue;
+            }
             let slices =
                 [IoSlice::new(&s.to_client[self.sent_of_out..]), IoSlice::new(&s.peer_in.data()[..self.direct])];
             let slices = match (slices[0].is_empty(), slices[1].is_empty()) {

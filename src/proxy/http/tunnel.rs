@@ -39,7 +39,7 @@ impl Exchange<'_> {
                 deadline.set(worker.now(), idle);
                 poll_fn(|cx| {
                     let before = conversation.said();
-                    if let Poll::Ready(over) = conversation.poll(cx, client, peer, &worker.pipes) {
+                    if let Poll::Ready(over) = conversation.poll(cx, client, peer) {
                         return Poll::Ready(Some(over));
                     }
                     let half = conversation.is_half();
@@ -53,7 +53,6 @@ impl Exchange<'_> {
                 .await
             }
         };
-        conversation.give_back(&self.conn.worker.pipes);
         let now = self.conn.worker.now();
         if let Some(attempt) = self.s.attempts.get_mut(d.entry) {
             attempt.response_time += now.since(d.answered.at);

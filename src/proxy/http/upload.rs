@@ -8,6 +8,8 @@ use super::scratch::Scratch;
 use super::side;
 use crate::http1::{Event, Framing, encode};
 use crate::net::Buffer;
+use crate::net::splice::{LONG, Pipe};
+use crate::proxy::conversation::Speaker;
 
 /// How a body is framed towards the peer.
 pub fn outgoing(body: &Body, s: &Scratch) -> Framing {
@@ -29,6 +31,8 @@ pub struct Upload {
     body_at: usize,
     /// Bytes at the front of `Scratch::client_in` that are data to be sent as they are.
     direct: usize,
+    /// Where data goes that nobody need see, while there is much of it.
+    pipe: Option<Pipe>,
     /// Nothing more will be added to what is to be sent.
     ended: bool,
     /// All was sent, or the peer takes no more.
@@ -68,6 +72,7 @@ impl Upload {
             head_at: 0,
             body_at: 0,
             direct: 0,
+            pipe: None,
             ended: body.complete,
             done: false,
             cut: false,
@@ -91,6 +96,7 @@ impl Upload {
             head_at: 0,
             body_at: 0,
             direct: 0,
+            pipe: None,
             ended: true,
             done: true,
             cut: false,
@@ -153,6 +159,11 @@ impl Upload {
                 s.client_in.consume(n);
                 self.direct -= n;
                 *progress = true;
+            } else if let Some(pipe) = self.pipe.as_mut().filter(|pipe| !pipe.is_empty()) {
+                self.waits_for = Side::Peer;
+                let sink = peer.connection().ok_or(io::ErrorKind::Unsupported);
+                ready!(pipe.poll_drain(cx, sink.map_err(|kind| Stopped::Peer(kind.into()))?)).map_err(Stopped::Peer)?;
+                *progress = true;
             } else if self.ended {
                 self.waits_for = Side::Peer;
                 ready!(peer.poll_flush(cx)).map_err(Stopped::Peer)?;
@@ -162,9 +173,39 @@ impl Upload {
             } else {
                 // What the peer's kernel has not taken goes on going out; an error is found by the next write.
                 let _ = peer.poll_flush(cx);
-                ready!(self.poll_more(cx, client, s, body, progress)).map_err(Stopped::Client)?;
+                ready!(self.poll_more(cx, client, peer, s, body, progress)).map_err(Stopped::Client)?;
             }
         }
+    }
+
+    /// Takes more of the body into a pipe, if there is much of it and it is passed on as it is; `None`: else.
+    fn poll_pipe(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &side::Side,
+        peer: &side::Side,
+        s: &mut Scratch,
+        body: &mut Body,
+    ) -> Option<Poll<io::Result<usize>>> {
+        let left = s.body_in.remaining_data();
+        if left >= LONG && body.streamed && !self.chunked && self.pipe.is_none() {
+            self.pipe = Pipe::between(client.connection(), peer.connection());
+        }
+        let (pipe, source) = (self.pipe.as_mut()?, client.connection()?);
+        let filled = pipe.poll_fill(cx, source, left);
+        match &filled {
+            Poll::Ready(Ok(n)) => {
+                s.body_in.pass(*n as u64);
+                body.received += *n as u64;
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending => {
+                // For others, meanwhile.
+                s.client_in.rest();
+                self.pipe = None;
+            }
+        }
+        Some(filled)
     }
 
     /// Takes more of the body from the client.
@@ -172,6 +213,7 @@ impl Upload {
         &mut self,
         cx: &mut Context<'_>,
         client: &mut side::Side,
+        peer: &side::Side,
         s: &mut Scratch,
         body: &mut Body,
         progress: &mut bool,
@@ -221,8 +263,16 @@ impl Upload {
                 if body.received > s.gathered.len() as u64 {
                     s.client_in.expect_bulk();
                 }
-                match ready!(client.poll_fill(&mut s.client_in, cx, Buffer::STREAMING)) {
-                    Ok(1..) => *progress = true,
+                let filled = match self.poll_pipe(cx, client, peer, s, body) {
+                    Some(filled) => ready!(filled),
+                    None => ready!(client.poll_fill(&mut s.client_in, cx, Buffer::STREAMING)),
+                };
+                match filled {
+                    Ok(1..) => {
+                        *progress = true;
+                        // A length is over with its last byte.
+                        self.ended = !self.chunked && s.body_in.is_done();
+                    }
                     Ok(0) if client.eof(&mut s.body_in).is_ok() => *progress = true,
                     Ok(0) | Err(_) => return Poll::Ready(Err(ClientEnd::Gone)),
                 }

@@ -88,7 +88,6 @@ impl Session {
                 self.story.end = SessionEnd::NoPeer;
             }
         }
-        self.conversation.give_back(&self.worker.pipes);
         self.story.sent = self.conversation.down.written;
         self.story.received = self.conversation.up.read;
         self.story.tell(&self.worker, &self.course);
@@ -167,11 +166,11 @@ impl Session {
     /// no more is still listened to; a reset is passed on as one, after what was said before it.
     async fn relay(&mut self, mut peer: Stream, lease: Lease) {
         let Session { worker, client, deadline, course, conversation, .. } = self;
-        let (idle, pipes) = (course.route.proxy.timeout, &worker.pipes);
+        let idle = course.route.proxy.timeout;
         deadline.set(worker.now(), idle);
         let end = poll_fn(|cx| {
             let before = conversation.said();
-            if let Poll::Ready(over) = conversation.poll(cx, client, &mut peer, pipes) {
+            if let Poll::Ready(over) = conversation.poll(cx, client, &mut peer) {
                 return Poll::Ready(Some(over));
             }
             if conversation.said() != before {

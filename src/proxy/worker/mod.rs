@@ -28,7 +28,6 @@ mod seats;
 pub use seats::{Seat, Slot};
 
 use super::complaints::Complaints;
-use super::conversation::Pipes;
 use super::datagram::Port;
 use super::http::connection::Client;
 use super::http::{Spare, http2};
@@ -48,8 +47,6 @@ pub struct Worker {
     pub log: WorkerLog,
     /// Memory that busy connections use in turn.
     pub spare: RefCell<Spare>,
-    /// Pipes that bytes of long streams go through.
-    pub pipes: RefCell<Pipes>,
     topology: RefCell<Reader>,
     seats: Seats,
     listening: RefCell<Vec<Listening>>,
@@ -88,7 +85,6 @@ impl Worker {
             http2: RefCell::default(),
             log,
             spare: RefCell::default(),
-            pipes: RefCell::default(),
             topology: RefCell::new(live.reader()),
             seats: Seats::default(),
             listening: RefCell::default(),
