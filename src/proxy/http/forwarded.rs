@@ -140,14 +140,7 @@ fn before(out: &mut Vec<u8>, said: Option<&[u8]>) {
 /// An address as text. The common case without the formatting machinery.
 pub fn address_text(out: &mut Vec<u8>, address: IpAddr) {
     match address {
-        IpAddr::V4(v4) => {
-            for (i, octet) in v4.octets().into_iter().enumerate() {
-                if i > 0 {
-                    out.push(b'.');
-                }
-                encode::decimal(out, octet.into());
-            }
-        }
+        IpAddr::V4(v4) => encode::ipv4(out, v4.octets()),
         // Writing to a vector cannot fail.
         IpAddr::V6(v6) => drop(write!(out, "{v6}")),
     }
