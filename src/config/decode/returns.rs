@@ -22,6 +22,10 @@ pub(super) fn read(section: &Section<'_>) -> Option<Return> {
             u16::try_from(*status).ok().and_then(|status| bare(status, node, sink))
         }
         Value::Text(text) => {
+            if let Some(mistake) = in_nginxs_words(text.shown()) {
+                sink.report(mistake.at(node.span.clone()));
+                return None;
+            }
             let template = template(text, "return", Use::Request, sink)?;
             Some(match is_url(&template) {
                 true => {
@@ -41,6 +45,21 @@ pub(super) fn read(section: &Section<'_>) -> Option<Return> {
             None
         }
     }
+}
+
+/// What nginx writes as `return 301 /new`, in one text: it would be sent as it stands, with status 200.
+fn in_nginxs_words(text: &str) -> Option<Diagnostic> {
+    let (status, rest) = text.split_once(' ').unwrap_or((text, ""));
+    let number = status.parse::<u64>().ok().filter(|number| status.len() == 3 && (200..=599).contains(number))?;
+    let rest = rest.trim();
+    let table = match REDIRECTS.contains(&number) {
+        true if rest.is_empty() => format!("{{ status = {number}, location = \"https://$host$request_uri\" }}"),
+        true => format!("{{ status = {number}, location = {rest:?} }}"),
+        false if rest.is_empty() => status.to_owned(),
+        false => format!("{{ status = {number}, text = {rest:?} }}"),
+    };
+    let mistake = Diagnostic::error("a status does not stand in the text of an answer");
+    Some(mistake.help(format!("write `return = {table}`, or `{{ text = {text:?} }}` if that is to be sent")))
 }
 
 fn bare(status: u16, node: &Node, sink: &Sink) -> Option<Return> {
