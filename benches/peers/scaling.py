@@ -18,7 +18,6 @@ LOCAL = 5  # ns to write to a line that is here already
 # Writes that follow each other at once are one visit. Once per request ("all"), or one line per peer ("peer").
 VISITS = [
     # until the request is sent
-    ("limits", "all"), ("limits", "all"),  # Arc of the client's limits, for the time of reading a head
     ("route", "all"),                      # Arc of the route
     ("group", "all"),                      # Arc of the group
     ("cursor", "all"),                     # round robin's place in its cycle
@@ -38,7 +37,7 @@ VISITS = [
     ("route", "all"),
     ("text", "peer"),
 ]
-COUNTS = {"limits", "route", "group", "peer", "text"}
+COUNTS = {"route", "group", "peer", "text"}
 
 
 def without_counts(visits):
