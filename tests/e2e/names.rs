@@ -1,7 +1,7 @@
 //! Does weir notice where an application has moved to? Each address of a name is a peer; the last good answer holds.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -249,7 +249,8 @@ fn a_second_dns_server_answers_for_a_silent_one_and_a_reload_may_name_another() 
     let of = |servers: String| weir_with(&format!("resolver = [{servers}]\nresolver_valid = \"1s\""), &a);
     let weir = of(format!("\"{}\", \"{}\"", silent.address(), dns.address())).start();
     wait_for_addresses(&weir, [a.address()]);
-    assert!(silent.asked() > 0);
+    // Both are asked at once, and the other may have answered before this one has looked into its mail.
+    eventually("the first is asked as well", || silent.asked() > 0);
 
     weir.edit(&of(format!("\"{}\"", other.address())).toml());
     wait_for_addresses(&weir, [b.address()]);
@@ -270,18 +271,17 @@ fn scaling_up_brings_traffic_to_all_and_scaling_down_loses_no_request() {
     weir.wait_for_state(at(0), "up");
     weir.wait_for_state(at(1), "up");
 
-    let stop = AtomicBool::new(false);
+    let (stop, served) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
         // Ends the requests also when the test fails.
         let _stop = OnDrop(&stop);
         let client = scope.spawn(|| {
-            let (mut served, mut client) = (0, weir.client());
+            let mut client = weir.client();
             while !stop.load(SeqCst) {
                 let response = client.get("/");
-                assert_eq!(response.status, 200, "after {served} requests: {}", response.text());
-                served += 1;
+                assert_eq!(response.status, 200, "after {served:?} requests: {}", response.text());
+                served.fetch_add(1, SeqCst);
             }
-            served
         });
 
         let mark = weir.mark();
@@ -289,9 +289,8 @@ fn scaling_up_brings_traffic_to_all_and_scaling_down_loses_no_request() {
         for n in 2..5 {
             weir.wait_for_state_since(mark, at(n), "up");
         }
-        let up = Instant::now();
+        // That it takes less than two seconds is tried with containers (docker/tests/scale.sh).
         eventually("all five have traffic", || (2..5).all(|n| !more[n - 1].requests().is_empty()));
-        assert!(up.elapsed() < Duration::from_secs(2), "within 2 s of the last first pass: {:?}", up.elapsed());
 
         // One request is in flight at each of the three that go.
         let gate = Gate::default();
@@ -312,6 +311,13 @@ fn scaling_up_brings_traffic_to_all_and_scaling_down_loses_no_request() {
         for n in 2..5 {
             weir.wait_for_state_since(mark, at(n), "draining");
         }
+        // What was on its way to them by then.
+        let slow_ones = |at: &Backend| at.requests().iter().filter(|request| request.target == "/slow").count();
+        eventually("all slow ones have arrived", || {
+            more.iter().chain([&first]).map(slow_ones).sum::<usize>() == slow.len()
+        });
+        let then = served.load(SeqCst);
+        eventually("the client goes on", || served.load(SeqCst) >= then + 2);
         let before: Vec<usize> = (2..5).map(|n| more[n - 1].requests().len()).collect();
         assert!(weir.rotation(10).chars().all(|who| "ab".contains(who)));
         assert_eq!((2..5).map(|n| more[n - 1].requests().len()).collect::<Vec<_>>(), before, "they get nothing more");
@@ -323,7 +329,7 @@ fn scaling_up_brings_traffic_to_all_and_scaling_down_loses_no_request() {
         more[1..].iter().for_each(Backend::stop);
         assert!(weir.rotation(10).chars().all(|who| "ab".contains(who)));
         stop.store(true, SeqCst);
-        assert!(client.join().unwrap() > 0);
+        client.join().unwrap();
     });
 }
 
