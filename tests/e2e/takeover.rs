@@ -14,7 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::support::raw::{Datagrams, Raw, dial, read};
 use crate::support::weir::command;
-use crate::support::{Backend, Client, PATIENCE, Script, Site, Weir, eventually};
+use crate::support::{Backend, Client, PATIENCE, Script, Site, Weir, eventually, listens};
 
 /// Requests without a pause, on kept connections and on new ones, until it is stopped.
 struct Load {
@@ -252,7 +252,7 @@ fn a_predecessor_that_does_not_answer_is_left_alone() {
     let a = Backend::start("a");
     let mut old = Site::of([&a]).start();
     let socket = old.folder().join("admin.sock.takeover");
-    eventually("successors may ask", || socket.exists());
+    eventually("successors may ask", || listens(&socket));
     old.signal(Signal::STOP);
     let mut refused = old.successor();
     assert_eq!(refused.wait_exit().code(), Some(1));
@@ -267,7 +267,7 @@ fn one_takes_over_at_a_time_and_a_silent_one_hinders_nobody_for_long() {
     let a = Backend::start("a");
     let old = Site::of([&a]).start();
     let socket = old.folder().join("admin.sock.takeover");
-    eventually("successors may ask", || socket.exists());
+    eventually("successors may ask", || listens(&socket));
     let silent = UnixStream::connect(&socket).unwrap();
     let mut second = old.successor();
     assert_eq!(second.wait_exit().code(), Some(1));
@@ -318,7 +318,7 @@ fn a_successor_of_sigusr2_that_fails_is_said_and_the_old_one_goes_on() {
     let a = Backend::start("a");
     let old = Site::of([&a]).start();
     let socket = old.folder().join("admin.sock.takeover");
-    eventually("successors may ask", || socket.exists());
+    eventually("successors may ask", || listens(&socket));
     std::fs::write(old.config_file(), "nonsense").unwrap();
     old.signal(Signal::USR2);
     old.wait_for("why", |line| line.contains("the successor (process") && line.contains("exit status: 1"));
@@ -368,7 +368,7 @@ fn streams_datagrams_unix_sockets_and_the_admin_listener_are_handed_over() {
     assert_eq!(Client::connect_unix(&unix).get("/").text(), "a");
     let (code, _, said) = command(&folder, &["status", "-c", "upstream.toml"]);
     assert_eq!(code, Some(0), "{said}");
-    eventually("the next may ask", || folder.join("admin.sock.takeover").exists());
+    eventually("the next may ask", || listens(&folder.join("admin.sock.takeover")));
     new.sigterm();
     assert_eq!(new.wait_exit().code(), Some(0));
     let left = ["weir.sock", "admin.sock", "admin.sock.takeover"].map(|name| folder.join(name).exists());

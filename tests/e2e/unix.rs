@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use crate::support::{Backend, Client, Script, Site, Weir, eventually, sorted};
+use crate::support::{Backend, Client, Script, Site, Weir, eventually, listens, sorted};
 
 /// Listens on a port, for the harness, and on a socket in weir's folder.
 const BOTH: &str = r#"["127.0.0.1:0", "unix:@DIR@/weir.sock"]"#;
@@ -128,7 +128,7 @@ fn a_reload_adds_changes_and_removes_sockets() {
     let weir = site.start();
     let path = weir.folder().join("weir.sock");
     weir.edit(&site.clone().listen(BOTH).toml());
-    eventually("it listens", || path.exists());
+    eventually("it listens", || listens(&path));
     assert_eq!(get_unix(&path), "a");
 
     let other_mode = r#"["127.0.0.1:0", { address = "unix:@DIR@/weir.sock", mode = "0600" }]"#;

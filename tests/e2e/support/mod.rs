@@ -17,6 +17,7 @@ pub use site::Site;
 pub use tls::Authority;
 pub use weir::Weir;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// How long an event may take that must come. Generous: it is reached only by a test that fails.
@@ -29,6 +30,16 @@ pub fn eventually(claim: &str, mut holds: impl FnMut() -> bool) {
         assert!(begun.elapsed() < PATIENCE, "not within {PATIENCE:?}: {claim}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Whether somebody listens on a unix socket. Nobody is asked: its file is there a moment before, and whoever connects is a
+/// client.
+pub fn listens(path: &Path) -> bool {
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap();
+    // Flags: `__SO_ACCEPTCON` (include/linux/net.h).
+    let is_listening = |line: &str| line.split_whitespace().nth(3) == Some("00010000");
+    let name = path.to_str().unwrap();
+    path.exists() && sockets.lines().any(|line| is_listening(line) && line.ends_with(name))
 }
 
 /// Waits until a number has stood still for `pause`, and returns it.
