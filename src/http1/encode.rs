@@ -79,7 +79,7 @@ pub fn last_chunk(out: &mut Vec<u8>, trailers: &FieldSection) {
 /// A number in decimal digits.
 pub fn decimal(out: &mut Vec<u8>, n: u64) {
     match n {
-        // Octets of addresses and short lengths.
+        // Short lengths.
         0..10 => out.push(digit(n)),
         10..100 => out.extend_from_slice(&[digit(n / 10), digit(n % 10)]),
         100..1000 => out.extend_from_slice(&[digit(n / 100), digit(n / 10 % 10), digit(n % 10)]),

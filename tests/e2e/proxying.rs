@@ -87,6 +87,24 @@ fn long_bodies_arrive_byte_for_byte_and_their_connections_go_on() {
 }
 
 #[test]
+fn long_bodies_without_a_length_arrive_byte_for_byte_at_a_client_that_knows_no_chunks() {
+    let (a, weir) = one();
+    let long: String = (0..3 * MIB).map(|at| char::from(b'!' + (at % 89) as u8)).collect();
+    let chunk = |data: &[u8]| format!("{:x}\r\n{}\r\n", data.len(), str::from_utf8(data).unwrap());
+    let chunked: String = long.as_bytes().chunks(MIB as usize).map(chunk).collect();
+    a.next(Script::raw(format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunked}0\r\n\r\n")));
+    a.next(Script::raw(format!("HTTP/1.1 200 OK\r\n\r\n{long}")).close());
+    for framing in ["chunks", "the end of the connection"] {
+        let mut client = weir.client();
+        client.send("GET / HTTP/1.0\r\nHost: weir.test\r\n\r\n");
+        let said = String::from_utf8(client.rest()).unwrap();
+        let (head, body) = said.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{framing}: {head}");
+        assert!(body == long, "{framing}: {} bytes of {}", body.len(), long.len());
+    }
+}
+
+#[test]
 fn what_a_backend_says_behind_a_long_answer_is_nobodys() {
     let size = 2 * MIB as usize;
     let talkative = Raw::serving(move |mut stream| {

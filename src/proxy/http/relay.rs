@@ -201,7 +201,9 @@ impl Relay {
             if left >= LONG && self.delivery != Delivery::Chunked && self.pipe.is_none() {
                 self.pipe = Pipe::between(peer.connection(), client.connection());
             }
-            if let (Some(pipe), Some(source)) = (&mut self.pipe, peer.connection()) {
+            // Between two chunks nothing is data for certain: they are read.
+            let pipe = self.pipe.as_mut().filter(|_| left > 0);
+            if let (Some(pipe), Some(source)) = (pipe, peer.connection()) {
                 let Poll::Ready(filled) = pipe.poll_fill(cx, source, left) else {
                     // For others, meanwhile.
                     s.peer_in.rest();

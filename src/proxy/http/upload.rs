@@ -191,7 +191,8 @@ impl Upload {
         if left >= LONG && body.streamed && !self.chunked && self.pipe.is_none() {
             self.pipe = Pipe::between(client.connection(), peer.connection());
         }
-        let (pipe, source) = (self.pipe.as_mut()?, client.connection()?);
+        // Between two chunks nothing is data for certain: they are read.
+        let (pipe, source) = (self.pipe.as_mut().filter(|_| left > 0)?, client.connection()?);
         let filled = pipe.poll_fill(cx, source, left);
         match &filled {
             Poll::Ready(Ok(n)) => {
