@@ -4,7 +4,7 @@ use crate::http1::{BodyDecoder, Framing, RequestHead, ResponseHead};
 use crate::net::Buffer;
 use crate::telemetry::Attempt;
 
-/// Buffers above this many bytes are not kept for the next request.
+/// Heads and gathered bodies above this many bytes are not kept for the next request.
 const KEEP: usize = 64 * 1024;
 /// How many are kept per worker.
 const SPARES: usize = 256;
@@ -52,8 +52,9 @@ impl Spare {
 
     /// Takes one back, when its connection is idle or over.
     pub fn put(&mut self, mut scratch: Box<Scratch>) {
+        // What was read into goes back to the thread, whatever becomes of the rest.
+        scratch.forget();
         if self.0.len() < SPARES && scratch.weight() <= KEEP {
-            scratch.forget();
             self.0.push(scratch);
         }
     }
@@ -94,10 +95,6 @@ impl Scratch {
 
     /// Bytes allocated, about.
     fn weight(&self) -> usize {
-        self.client_in.capacity()
-            + self.peer_in.capacity()
-            + self.to_peer.capacity()
-            + self.to_client.capacity()
-            + self.gathered.capacity()
+        self.to_peer.capacity() + self.to_client.capacity() + self.gathered.capacity()
     }
 }
