@@ -24,7 +24,7 @@ VISITS = [
     ("slots", "peer"),                     # in_flight, last_attempt
     ("tally", "peer"),                     # requests
     ("budget", "all"),                     # requests of this second, for the retry budget
-    ("latency", "peer"),                   # unfinished requests, last pick
+    ("latency", "peer"),                   # last pick
     ("peer", "peer"),                      # Arc of the peer
     # from the head of the answer on
     ("latency", "peer"),                   # average to the head

@@ -22,10 +22,8 @@ pub enum Measure {
 pub struct Latency {
     header: Average,
     last_byte: Average,
-    /// Requests without a head yet.
-    waiting: Ages,
-    /// Requests that are not complete.
-    open: Ages,
+    /// Not there until somebody goes by it.
+    unfinished: OnceLock<Box<Unfinished>>,
     last_picked: AtomicU64,
     /// The averages are old: the next request's times count for most.
     doubted: AtomicBool,
@@ -39,6 +37,8 @@ pub struct Latency {
 pub struct Timing {
     began: Timestamp,
     head_seen: bool,
+    /// It is among those that are not finished.
+    counted: bool,
     share: Share,
 }
 
@@ -60,19 +60,28 @@ const FAILURE: Duration = Duration::from_secs(1);
 impl Latency {
     /// A request was given to the peer.
     pub fn picked(&self, now: Timestamp) -> Timing {
-        self.waiting.enter(now);
-        self.open.enter(now);
-        self.last_picked.fetch_max(now.as_micros(), Relaxed);
+        let unfinished = self.unfinished.get();
+        if let Some(unfinished) = unfinished {
+            unfinished.waiting.enter(now);
+            unfinished.open.enter(now);
+        }
+        // Of two threads that do so at once either may be the last: they differ by what a turn takes.
+        if now.as_micros() > self.last_picked.load(Relaxed) {
+            self.last_picked.store(now.as_micros(), Relaxed);
+        }
         let doubted = self.doubted.load(Relaxed) && self.doubted.swap(false, Relaxed);
-        Timing { began: now, head_seen: false, share: if doubted { Share::Most } else { Share::Twentieth } }
+        let share = if doubted { Share::Most } else { Share::Twentieth };
+        Timing { began: now, head_seen: false, counted: unfinished.is_some(), share }
     }
 
     /// The head of the answer came, and is one to pass on (not one that counts as a failure). Later calls for the
     /// same request do nothing.
     pub fn header(&self, timing: &mut Timing, now: Timestamp) {
         if !timing.head_seen {
+            if let Some(unfinished) = self.counting(timing) {
+                unfinished.waiting.leave(timing.began);
+            }
             timing.head_seen = true;
-            self.waiting.leave(timing.began);
             let took = now.since(timing.began);
             self.header.add(took, timing.share);
             if let Some(heads) = self.heads.get() {
@@ -126,6 +135,12 @@ impl Latency {
         self.heads.get().map(|heads| heads.counts())
     }
 
+    /// From now on, it is known how many requests are not finished, and since when. That stays so: it costs four additions
+    /// a request.
+    pub(super) fn count_unfinished(&self) {
+        self.unfinished.get_or_init(Box::default);
+    }
+
     /// When the peer was picked last; `None`: never.
     pub fn last_picked(&self) -> Option<Timestamp> {
         Some(Timestamp::micros(self.last_picked.load(Relaxed))).filter(|at| *at != Timestamp::ZERO)
@@ -147,28 +162,36 @@ impl Latency {
         Expectation { millis: u64::from(millis >> fade), micros: u64::from(micros >> fade) }
     }
 
-    /// Requests that have no head yet.
+    /// Requests that have no head yet, of those that [`count_unfinished`](Latency::count_unfinished) has seen begin.
     pub(super) fn waiting(&self) -> u64 {
-        self.waiting.count()
+        self.unfinished.get().map_or(0, |unfinished| unfinished.waiting.count())
     }
 
     /// A pick considers the peer: the age of its unfinished requests goes into their moving average.
     pub(super) fn observe_unfinished(&self, measure: Measure, now: Timestamp) {
-        self.ages(measure).observe(now);
+        if let Some(ages) = self.ages(measure) {
+            ages.observe(now);
+        }
     }
 
     /// For how many milliseconds the unfinished requests have been waiting: a moving average over what was observed.
     /// `None` if there are none. (nginx: `inflight_time`.)
     pub(super) fn unfinished(&self, measure: Measure) -> Option<u64> {
-        let ages = self.ages(measure);
+        let ages = self.ages(measure)?;
         (ages.count() > 0).then(|| u64::from(ages.average.load(Relaxed)))
     }
 
-    fn ages(&self, measure: Measure) -> &Ages {
-        match measure {
-            Measure::Header => &self.waiting,
-            Measure::LastByte => &self.open,
-        }
+    fn ages(&self, measure: Measure) -> Option<&Ages> {
+        let unfinished = self.unfinished.get()?;
+        Some(match measure {
+            Measure::Header => &unfinished.waiting,
+            Measure::LastByte => &unfinished.open,
+        })
+    }
+
+    /// Where a request was announced, if it was.
+    fn counting(&self, timing: &Timing) -> Option<&Unfinished> {
+        if timing.counted { self.unfinished.get().map(Box::as_ref) } else { None }
     }
 
     fn of(&self, measure: Measure) -> &Average {
@@ -179,11 +202,21 @@ impl Latency {
     }
 
     fn leave(&self, timing: &Timing) {
+        let Some(unfinished) = self.counting(timing) else { return };
         if !timing.head_seen {
-            self.waiting.leave(timing.began);
+            unfinished.waiting.leave(timing.began);
         }
-        self.open.leave(timing.began);
+        unfinished.open.leave(timing.began);
     }
+}
+
+/// The requests that are not finished.
+#[derive(Debug, Default)]
+struct Unfinished {
+    /// Those without a head yet.
+    waiting: Ages,
+    /// Those that are not complete.
+    open: Ages,
 }
 
 /// A peer's time by its averages; zeros without data.
@@ -228,16 +261,12 @@ impl Average {
     fn add(&self, time: Duration, share: Share) {
         let new_micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).min(u64::from(u32::MAX));
         let new_millis = new_micros / 1000;
-        let mut word = self.0.load(Relaxed);
-        loop {
-            let (millis, micros) = (word >> 32, word & u64::from(u32::MAX));
-            let millis = if millis == 0 { new_millis } else { share.mix(millis, new_millis) };
-            let micros = if micros == 0 { new_micros } else { share.mix(micros, new_micros) };
-            match self.0.compare_exchange_weak(word, millis << 32 | micros.max(1), Relaxed, Relaxed) {
-                Ok(_) => return,
-                Err(seen) => word = seen,
-            }
-        }
+        let word = self.0.load(Relaxed);
+        let (millis, micros) = (word >> 32, word & u64::from(u32::MAX));
+        let millis = if millis == 0 { new_millis } else { share.mix(millis, new_millis) };
+        let micros = if micros == 0 { new_micros } else { share.mix(micros, new_micros) };
+        // Of two threads that add at once one may go uncounted; an average can spare it.
+        self.0.store(millis << 32 | micros.max(1), Relaxed);
     }
 
     fn load(&self) -> (u32, u32) {
@@ -415,21 +444,37 @@ mod tests {
     #[test]
     fn unfinished_requests_grow_old() {
         let latency = Latency::default();
+        latency.count_unfinished();
+        let mean = |measure| latency.ages(measure).and_then(|ages| ages.mean(at(100)));
         let mut first = latency.picked(at(0));
         let second = latency.picked(at(60));
-        assert_eq!(latency.waiting.mean(at(100)), Some((100 + 40) / 2));
+        assert_eq!(mean(Measure::Header), Some((100 + 40) / 2));
         latency.header(&mut first, at(100));
-        assert_eq!(latency.waiting.mean(at(100)), Some(40));
-        assert_eq!(latency.open.mean(at(100)), Some(70));
+        assert_eq!(mean(Measure::Header), Some(40));
+        assert_eq!(mean(Measure::LastByte), Some(70));
         latency.failed(second, at(100));
         latency.finished(first, at(100));
-        assert_eq!(latency.waiting.mean(at(100)), None);
-        assert_eq!(latency.open.mean(at(100)), None);
+        assert_eq!(mean(Measure::Header), None);
+        assert_eq!(mean(Measure::LastByte), None);
+    }
+
+    #[test]
+    fn requests_that_began_before_anybody_counted_them_are_never_counted() {
+        let latency = Latency::default();
+        let mut before = latency.picked(at(0));
+        latency.count_unfinished();
+        let after = latency.picked(at(0));
+        latency.header(&mut before, at(10));
+        latency.finished(before, at(10));
+        assert_eq!(latency.waiting(), 1);
+        latency.finished(after, at(10));
+        assert_eq!(latency.waiting(), 0);
     }
 
     #[test]
     fn the_age_of_unfinished_requests_is_itself_averaged() {
         let latency = Latency::default();
+        latency.count_unfinished();
         let mut timing = latency.picked(at(0));
         latency.observe_unfinished(Measure::Header, at(100));
         assert_eq!(latency.unfinished(Measure::Header), Some(100));

@@ -123,8 +123,10 @@ impl LeastTime {
     }
 
     fn consider(&self, peer: usize, peers: &dyn Candidates) -> Seeming {
+        let latency = peers.latency(peer);
+        latency.count_unfinished();
         if self.inflight {
-            peers.latency(peer).observe_unfinished(self.measure, peers.now());
+            latency.observe_unfinished(self.measure, peers.now());
         }
         Seeming { peer, expected: self.expectation(peer, peers) }
     }

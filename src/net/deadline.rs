@@ -1,9 +1,10 @@
 //! One timer per connection for all its time-outs, touched as little as possible.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use tokio::task::coop;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::clock::{Clock, Timestamp};
@@ -12,17 +13,24 @@ use crate::clock::{Clock, Timestamp};
 /// sleep. Only moving it before the armed time touches the timer.
 #[derive(Debug)]
 pub struct Deadline {
-    clock: Clock,
     at: Timestamp,
     latest: Timestamp,
     armed: Timestamp,
     sleep: Option<Pin<Box<Sleep>>>,
+    /// Whom the timer wakes: who polls again need not say so again.
+    wakes: Option<Waker>,
+}
+
+impl Default for Deadline {
+    fn default() -> Deadline {
+        Deadline::new()
+    }
 }
 
 impl Deadline {
     /// No deadline yet.
-    pub fn new(clock: Clock) -> Deadline {
-        Deadline { clock, at: Timestamp::NEVER, latest: Timestamp::NEVER, armed: Timestamp::NEVER, sleep: None }
+    pub fn new() -> Deadline {
+        Deadline { at: Timestamp::NEVER, latest: Timestamp::NEVER, armed: Timestamp::NEVER, sleep: None, wakes: None }
     }
 
     /// Ends the wait `limit` after `now`. A zero limit ends it at once.
@@ -66,10 +74,16 @@ impl Deadline {
         }
         loop {
             let Some(sleep) = self.sleep.as_mut() else { return Poll::Pending };
-            if sleep.as_mut().poll(cx).is_pending() {
+            if !sleep.is_elapsed() && self.wakes.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                 return Poll::Pending;
             }
-            if self.clock.now() >= self.at {
+            // A task that has used up its turn is put off without a word to the timer.
+            let heard = coop::has_budget_remaining();
+            if sleep.as_mut().poll(cx).is_pending() {
+                self.wakes = heard.then(|| cx.waker().clone());
+                return Poll::Pending;
+            }
+            if Clock::process().now() >= self.at {
                 return Poll::Ready(());
             }
             self.arm();
@@ -78,8 +92,9 @@ impl Deadline {
 
     fn arm(&mut self) {
         self.armed = self.at;
+        self.wakes = None;
         // The timer counts whole milliseconds and rounds up: never early.
-        let instant: Instant = self.clock.instant(self.at);
+        let instant: Instant = Clock::process().instant(self.at);
         match self.sleep.as_mut() {
             Some(sleep) => sleep.as_mut().reset(instant),
             None => self.sleep = Some(Box::pin(sleep_until(instant))),
@@ -97,7 +112,7 @@ mod tests {
     async fn a_deadline_moved_later_passes_later() {
         let clock = Clock::process();
         let began = clock.now();
-        let mut deadline = Deadline::new(clock);
+        let mut deadline = Deadline::new();
         deadline.set(began, Duration::from_secs(1));
         assert!(poll_fn(|cx| Poll::Ready(deadline.poll(cx).is_pending())).await);
         deadline.set(began, Duration::from_secs(3));
@@ -109,7 +124,7 @@ mod tests {
     async fn no_wait_goes_beyond_the_bound_of_all() {
         let clock = Clock::process();
         let began = clock.now();
-        let mut deadline = Deadline::new(clock);
+        let mut deadline = Deadline::new();
         deadline.bound(began + Duration::from_secs(2));
         deadline.set(began, Duration::from_secs(60));
         assert!(!deadline.is_over(clock.now()));
@@ -119,10 +134,38 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn whoever_polled_last_is_woken() {
+        let clock = Clock::process();
+        let mut deadline = Deadline::new();
+        deadline.set(clock.now(), Duration::from_secs(1));
+        // Another task had it before.
+        assert!(deadline.poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        tokio::spawn(async move { poll_fn(|cx| deadline.poll(cx)).await }).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_set_at_the_end_of_a_turn_passes_as_well() {
+        let clock = Clock::process();
+        let began = clock.now();
+        let mut deadline = Deadline::new();
+        deadline.set(began, Duration::from_secs(1));
+        let mut first = true;
+        poll_fn(|cx| {
+            while first && let Poll::Ready(turn) = coop::poll_proceed(cx) {
+                turn.made_progress();
+            }
+            first = false;
+            deadline.poll(cx)
+        })
+        .await;
+        assert_eq!(clock.now().since(began).as_secs(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_deadline_moved_earlier_passes_earlier() {
         let clock = Clock::process();
         let began = clock.now();
-        let mut deadline = Deadline::new(clock);
+        let mut deadline = Deadline::new();
         deadline.set(began, Duration::from_secs(60));
         assert!(poll_fn(|cx| Poll::Ready(deadline.poll(cx).is_pending())).await);
         deadline.set(began, Duration::from_secs(2));

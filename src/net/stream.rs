@@ -173,9 +173,7 @@ impl Stream {
             self.end_if_due();
             return read;
         }
-        let mut buf = ReadBuf::new(into);
-        ready!(AsyncRead::poll_read(Pin::new(&mut self.socket), cx, &mut buf))?;
-        Poll::Ready(Ok(buf.filled().len()))
+        self.socket.poll_read(cx, into)
     }
 
     /// Writes what the kernel takes of `slices`. With TLS, what fits into its own buffer, which the kernel takes from as
@@ -184,10 +182,7 @@ impl Stream {
         if let Some(tls) = &mut self.tls {
             return tls.session.poll_write_vectored(&mut self.socket, cx, slices);
         }
-        match slices {
-            [one] => Pin::new(&mut self.socket).poll_write(cx, one),
-            many => Pin::new(&mut self.socket).poll_write_vectored(cx, many),
-        }
+        self.socket.poll_write_vectored(cx, slices)
     }
 
     /// Ready when the kernel has all that was written: always, without TLS. Who stops writing for a while polls this
@@ -207,6 +202,8 @@ impl Stream {
     /// Ready when a read would not wait. Costs no system call while nothing has come.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.tls {
+            // Nobody needs to be woken for what is there.
+            None if !self.socket.looks_quiet() => Poll::Ready(Ok(())),
             None => self.socket.poll_read_ready(cx),
             Some(tls) => tls.session.poll_readable(&mut self.socket, cx),
         }

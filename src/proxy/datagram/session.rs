@@ -66,7 +66,7 @@ pub fn serve(
         port,
         inbox,
         client,
-        deadline: Deadline::new(worker.clock),
+        deadline: Deadline::new(),
         course: Course::new(route, client.into()),
         story: Story::new("UDP", client.into(), worker.next_serial(), worker.clock.now()),
         responses: 0,

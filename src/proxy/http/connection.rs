@@ -118,7 +118,7 @@ pub fn serve(seat: Seat, accepted: Accepted, listener: ListenerSpec) -> impl Fut
         proxied: None,
         security: Security::Plain,
     };
-    let deadline = Deadline::new(worker.clock);
+    let deadline = Deadline::new();
     let keepalive_timeout = worker.client_limits(&client, |limits| limits.keepalive_timeout);
     let stream = Side::Http1(stream);
     let mut connection =

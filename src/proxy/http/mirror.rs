@@ -103,11 +103,11 @@ impl Copy {
     async fn run(self) {
         let Copy { seat, client, mut sink, of, mut scratch, body, mut story, route, timeout, _copied } = self;
         let (worker, slot) = (Rc::clone(&seat.worker), Rc::clone(&seat.slot));
-        let mut end = Deadline::new(worker.clock);
+        let mut end = Deadline::new();
         end.set(worker.clock.now(), timeout.saturating_mul(2));
         let mut conn = Connection {
             stream: Side::Http1(client),
-            deadline: Deadline::new(worker.clock),
+            deadline: Deadline::new(),
             client: of,
             requests: 1,
             keepalive_timeout: Duration::ZERO,

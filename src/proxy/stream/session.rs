@@ -56,7 +56,7 @@ pub fn serve(seat: Seat, accepted: Accepted, route: Arc<StreamRoute>) -> impl Fu
         seat,
         local: local.map_or_else(|| route.listener.clone(), Endpoint::Ip),
         client,
-        deadline: Deadline::new(worker.clock),
+        deadline: Deadline::new(),
         course: Course::new(route, remote),
         story: Story::new("TCP", remote, worker.next_serial(), worker.clock.now()),
         conversation: Conversation::default(),

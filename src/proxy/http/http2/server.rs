@@ -228,7 +228,7 @@ impl Session {
         let connection = Connection {
             worker: Rc::clone(&self.worker),
             stream: Side::Http2(Box::new(Stream::of_client(body, respond))),
-            deadline: Deadline::new(self.worker.clock),
+            deadline: Deadline::new(),
             client: self.client.clone(),
             requests: self.requests,
             keepalive_timeout: self.limits.keepalive_timeout,
