@@ -4,6 +4,7 @@ pub mod announce;
 pub mod discovery;
 pub mod operator;
 pub mod outliers;
+mod parting;
 pub mod plan;
 pub mod prober;
 pub mod publisher;

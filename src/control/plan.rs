@@ -66,10 +66,12 @@ impl Plan {
 fn listeners_removed(before: &Topology, after: &Topology) -> Vec<String> {
     let tcp = |topology: &Topology| -> Vec<Endpoint> {
         let servers = topology.listeners().iter().map(|spec| spec.address.clone());
-        servers.chain(topology.streams().iter().filter(|spec| !spec.udp).map(|spec| spec.address.clone())).collect()
+        servers
+            .chain(topology.streams().iter().filter(|spec| !spec.route.udp).map(|spec| spec.address.clone()))
+            .collect()
     };
     let udp = |topology: &Topology| -> Vec<Endpoint> {
-        topology.streams().iter().filter(|spec| spec.udp).map(|spec| spec.address.clone()).collect()
+        topology.streams().iter().filter(|spec| spec.route.udp).map(|spec| spec.address.clone()).collect()
     };
     let (still, still_udp) = (tcp(after), udp(after));
     let gone = tcp(before).into_iter().filter(|address| !still.contains(address)).map(|address| address.to_string());

@@ -11,6 +11,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::announce::Announcer;
+use super::parting::Parting;
 use super::remember;
 use super::secrets;
 use crate::clock::{Clock, Moment};
@@ -46,6 +47,8 @@ pub struct Publisher {
     datagrams: BTreeMap<SocketAddr, SocketAddr>,
     /// End when the workers have closed sockets that a reload removed.
     closing: Vec<mpsc::Receiver<Infallible>>,
+    /// What a reload removed, and connections may still lead to.
+    parting: Parting,
     version: watch::Sender<u64>,
     /// Where what operators have changed outlives the process.
     state: Option<Arc<Mutex<StateFile>>>,
@@ -148,7 +151,9 @@ impl Publisher {
     /// A publisher of `live`. Its sockets are `held`. `version` counts snapshots, for those who follow them.
     pub fn new(live: Arc<Live>, announcer: Arc<Announcer>, held: Rc<Held>, version: watch::Sender<u64>) -> Publisher {
         let (listening, datagrams) = (BTreeMap::new(), BTreeMap::new());
-        Publisher { live, announcer, held, listening, datagrams, closing: Vec::new(), version, state: None, kept: None }
+        let parting = Parting::new(Arc::clone(live.load().config()));
+        let closing = Vec::new();
+        Publisher { live, announcer, held, listening, datagrams, closing, parting, version, state: None, kept: None }
     }
 
     /// Puts in force what an earlier process kept in this file, and keeps it up to date from now on.
@@ -239,6 +244,7 @@ impl Publisher {
                     let transitions = self.live.load().tick(clock.now());
                     transitions.iter().for_each(|changed| self.announcer.transition(changed));
                     self.end_overrides();
+                    self.end_parting();
                 }
             }
         }
@@ -262,6 +268,14 @@ impl Publisher {
         }
     }
 
+    /// Lets go of upstreams that were kept for a while.
+    fn end_parting(&mut self) {
+        if self.parting.next_end().is_some_and(|at| at <= Clock::process().now()) {
+            // All that it listens on is listened on already: that cannot be refused.
+            let _ = self.apply(Change::Config(Arc::clone(self.parting.file())));
+        }
+    }
+
     /// Puts a change in force. Refused, it changes nothing.
     ///
     /// # Errors
@@ -269,6 +283,13 @@ impl Publisher {
     pub fn apply(&mut self, change: Change) -> Result<Applied, String> {
         let now = Clock::process().now();
         let before = self.live.load();
+        let (change, parting) = match change {
+            Change::Config(file) => {
+                let parting = self.parting.after(file, now);
+                (Change::Config(parting.config()), Some(parting))
+            }
+            change => (change, None),
+        };
         let (bound, datagrams) = match &change {
             Change::Config(config) => {
                 for name in needs_restart(before.config(), config) {
@@ -287,7 +308,11 @@ impl Publisher {
                 (Vec::new(), Vec::new())
             }
         };
-        let (next, applied) = before.apply(change, now);
+        let (next, mut applied) = before.apply(change, now);
+        if let Some(parting) = parting {
+            applied.groups_removed.extend(parting.begun(&self.parting));
+            self.parting = parting;
+        }
         let kept: Vec<Endpoint> = addresses(next.config()).into_iter().map(|listen| listen.address.clone()).collect();
         let kept_datagrams = datagram_addresses(next.config());
         let transitions = self.live.publish(next, &applied, now);

@@ -4,6 +4,7 @@ pub mod buffer;
 pub mod datagrams;
 pub mod deadline;
 pub mod descriptors;
+pub mod folder_lock;
 pub mod handshake;
 pub mod held;
 pub mod inherited;

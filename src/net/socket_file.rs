@@ -11,6 +11,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 
+use super::folder_lock::{self, FolderLock};
+
 /// The file of a socket that this process listens on. Dropped, it removes the file, unless it is somebody else's by then,
 /// or somebody else has put another in its place meanwhile.
 #[derive(Debug)]
@@ -34,11 +36,23 @@ impl FileId {
 }
 
 impl SocketFile {
-    /// Listens on `path`; `mode` says who may connect. A file that a dead process left behind is replaced.
+    /// Listens on `path`; `mode` says who may connect. A file that a dead process left behind is replaced. Of several
+    /// processes that begin in one folder each waits for the one before it, at most a second.
     ///
     /// # Errors
     /// What the kernel says; `AddrInUse` if somebody answers there; `AlreadyExists` if a file is there that is no socket.
     pub fn listen(path: &Arc<Path>, mode: u32, backlog: i32) -> io::Result<(UnixListener, SocketFile)> {
+        SocketFile::listen_after(path, mode, backlog, folder_lock::pause)
+    }
+
+    fn listen_after(
+        path: &Arc<Path>,
+        mode: u32,
+        backlog: i32,
+        pause: impl FnMut(),
+    ) -> io::Result<(UnixListener, SocketFile)> {
+        // Until it listens. Where no lock is to be had, those that begin at once are on their own.
+        let _lock = FolderLock::take_after(path, pause);
         make_way(path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.set_nonblocking(true)?;
@@ -116,6 +130,8 @@ fn make_way(path: &Path) -> io::Result<()> {
     scout.set_nonblocking(true)?;
     match scout.connect(&SockAddr::unix(path)?) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        // Its owner has just removed it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
         _ => Err(io::ErrorKind::AddrInUse.into()),
     }
@@ -166,6 +182,20 @@ mod tests {
         let (_listener, _file) = SocketFile::listen(&path, 0o600, 0).unwrap();
         let _waiting = UnixStream::connect(&path).unwrap();
         assert_eq!(SocketFile::listen(&path, 0o600, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[test]
+    fn one_that_is_about_to_listen_is_alive() {
+        let (_folder, path) = place();
+        let mut starting = FolderLock::take(&path);
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        socket.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        let refused = SocketFile::listen_after(&path, 0o600, 1, || {
+            socket.listen(1).unwrap();
+            starting = None;
+        });
+        assert_eq!(refused.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert!(UnixStream::connect(&path).is_ok(), "its file is there");
     }
 
     #[test]

@@ -81,7 +81,11 @@ pub async fn acquire(
             }
             // A wait is offered only where the configuration has one.
             (Refused::Wait(_), ..) => return Err(group.nobody(ask, now)),
-            (Refused::Nobody(nobody), ..) => return Err(nobody),
+            // If a reload has replaced the group in this moment, those who are gone by it would be nobody's fault.
+            (Refused::Nobody(nobody), ..) => match current() {
+                Some(present) if !Arc::ptr_eq(&present, &group) => {}
+                _ => return Err(nobody),
+            },
         }
     }
 }

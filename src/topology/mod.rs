@@ -148,13 +148,21 @@ impl Topology {
 
     /// The stream that takes connections at this configured address.
     pub fn stream(&self, address: &Endpoint) -> Option<&Arc<StreamRoute>> {
-        self.streams.iter().find(|stream| !stream.udp && stream.address == *address).map(|stream| &stream.route)
+        self.stream_at(address, false)
     }
 
     /// The stream that takes datagrams at this configured address.
     pub fn datagrams(&self, address: SocketAddr) -> Option<&Arc<StreamRoute>> {
-        let address = Endpoint::Ip(address);
-        self.streams.iter().find(|stream| stream.udp && stream.address == address).map(|stream| &stream.route)
+        self.stream_at(&Endpoint::Ip(address), true)
+    }
+
+    /// Where the address of this route leads now.
+    pub fn stream_again(&self, route: &StreamRoute) -> Option<&Arc<StreamRoute>> {
+        self.stream_at(&route.listener, route.udp)
+    }
+
+    fn stream_at(&self, address: &Endpoint, udp: bool) -> Option<&Arc<StreamRoute>> {
+        self.streams.iter().map(|stream| &stream.route).find(|route| route.udp == udp && route.listener == *address)
     }
 
     /// What connections to this configured address are for; `None`: nothing is listened for there.

@@ -12,8 +12,6 @@ use crate::tls::Acceptor;
 pub struct StreamSpec {
     /// The address as configured (port 0 stays 0): what tells listeners apart across snapshots.
     pub address: Endpoint,
-    /// Datagrams instead of connections.
-    pub udp: bool,
     /// Where it leads.
     pub route: Arc<StreamRoute>,
 }
@@ -30,6 +28,8 @@ pub struct StreamRoute {
     pub proxy: StreamSettings,
     /// The address as configured.
     pub listener: Endpoint,
+    /// Datagrams instead of connections.
+    pub udp: bool,
     /// Each connection begins with a PROXY header.
     pub proxy_protocol: bool,
     /// Clients speak TLS; `None`: what they say is passed on as it is.
@@ -44,12 +44,12 @@ pub(super) fn streams(config: &Config, groups: &[(GroupId, Arc<str>)]) -> Vec<St
         let (group, group_name) = groups[stream.upstream].clone();
         specs.extend(stream.listen.iter().map(|listen| StreamSpec {
             address: listen.address.clone(),
-            udp: listen.udp,
             route: Arc::new(StreamRoute {
                 group,
                 group_name: Arc::clone(&group_name),
                 proxy: stream.proxy.clone(),
                 listener: listen.address.clone(),
+                udp: listen.udp,
                 proxy_protocol: listen.proxy_protocol,
                 acceptor: listen.tls.as_ref().map(|acceptor| Arc::new(acceptor.without_alpn())),
             }),

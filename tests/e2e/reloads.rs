@@ -45,11 +45,10 @@ fn site(apps: &[Backend; 3], second: SocketAddr, turn: usize) -> Site {
         _ => format!("[\"127.0.0.1:0\", \"{second}\"]"),
     };
     let site = Site::servers(servers).top("workers = 2\naccess_log = \"off\"").listen(&listen);
-    // Not in the turn that removes the listener: who is on one that is gone has the groups of its last file, if they stay.
-    // Another location in front of the one for everything, with a group of its own.
+    // Another location in front of the one for everything, with a group of its own. It goes with the listener or without it.
     let group = format!("[upstream.other]\nservers = [\"{}\"]", apps[turn % 3].address());
     let location = format!("[[server.location]]\npath = \"/turn{turn}\"\nproxy_pass = \"http://other\"");
-    if turn.is_multiple_of(5) { site } else { site.rest(&format!("{location}\n{group}")) }
+    if matches!(turn, 0 | 4 | 5) { site } else { site.rest(&format!("{location}\n{group}")) }
 }
 
 /// Puts a file in force and waits for that; false: it says that nothing has changed.
@@ -93,6 +92,34 @@ fn a_request_whose_group_a_reload_removes_before_it_is_asked_goes_where_the_new_
     let answer = client.response();
     assert_eq!((answer.status, answer.text().as_str()), (200, "b"));
     assert!(a.requests().is_empty());
+}
+
+#[test]
+fn a_connection_whose_listener_and_upstream_a_reload_removes_is_answered_once_more() {
+    let [a, b] = ["a", "b"].map(Backend::start);
+    let (site, second) = (Site::of([&a]), free("127.78.0.2"));
+    let weir = site
+        .clone()
+        .rest(&format!(
+            "[upstream.other]\nservers = [\"{}\"]\n[[server]]\nlisten = \"{second}\"\n\
+             [[server.location]]\npath = \"/\"\nproxy_pass = \"http://other\"",
+            b.address()
+        ))
+        .start();
+    let mut client = Client::connect(second);
+    let first = client.get("/");
+    assert_eq!(first.text(), "b");
+    assert!(!is_last(&first));
+    let mark = weir.mark();
+    put(&weir, &site);
+    weir.wait_since(mark, "it is said", |line| line.contains("-upstream other") && line.contains("-listen"));
+    let second = client.get("/");
+    assert_eq!((second.status, second.text().as_str()), (200, "b"));
+    assert!(is_last(&second));
+    let gone = |line: &str| line.contains("other: ") && line.contains("gone from DNS or the configuration");
+    assert!(!weir.log().iter().any(|line| gone(line)));
+    weir.wait_since(mark, "it goes later", gone);
+    eventually("its connections are closed", || b.open_connections() == 0);
 }
 
 /// Whether somebody on this machine is connecting to `address`, and has no answer yet.

@@ -110,6 +110,25 @@ fn a_file_left_by_a_dead_process_is_replaced_and_a_living_one_is_respected() {
 }
 
 #[test]
+fn of_several_that_start_at_once_where_a_dead_one_was_one_listens() {
+    let a = Backend::start("a");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weir.sock");
+    drop(UnixListener::bind(&path).unwrap());
+    let toml = Site::of([&a]).listen(&format!("\"unix:{}\"", path.display())).toml();
+    let mut weirs = [(); 4].map(|()| Weir::launch(&toml));
+    eventually("the others give up", || weirs.iter_mut().map(|weir| u32::from(weir.is_running())).sum::<u32>() == 1);
+    for weir in &mut weirs {
+        if weir.is_running() {
+            weir.wait_for("it listens", |line| line.contains("listening on unix:"));
+        } else {
+            weir.wait_for("why", |line| line.contains("another program answers there"));
+        }
+    }
+    assert_eq!(get_unix(&path), "a");
+}
+
+#[test]
 fn a_file_that_is_no_socket_is_not_touched() {
     let a = Backend::start("a");
     let folder = tempfile::tempdir().unwrap();

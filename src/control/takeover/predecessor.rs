@@ -53,15 +53,16 @@ pub struct Succession {
 
 /// The socket that successors ask at. Its file goes when this is dropped.
 struct Door {
-    listener: UnixListener,
+    // First: a file at which nobody listens is anybody's to replace.
     #[expect(dead_code, reason = "held for its end")]
     file: SocketFile,
+    listener: UnixListener,
 }
 
 impl Door {
     fn open(path: &Path) -> io::Result<Door> {
         let (listener, file) = SocketFile::listen_privately(path, BACKLOG)?;
-        Ok(Door { listener: UnixListener::from_std(listener)?, file })
+        Ok(Door { file, listener: UnixListener::from_std(listener)? })
     }
 }
 

@@ -14,6 +14,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::control::{Announcer, Publisher, Request};
 use crate::endpoint::Place;
 use crate::net::descriptors::Channel;
+use crate::net::folder_lock::FolderLock;
 use crate::net::inherited::Lot;
 use crate::topology::Live;
 
@@ -58,6 +59,8 @@ impl Successor {
     }
 
     async fn ask(path: &Path) -> Result<Option<Successor>, String> {
+        // One that is about to listen there refuses as a dead one does.
+        drop(FolderLock::take(path));
         let stream = match UnixStream::connect(path).await {
             Ok(stream) => stream,
             Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {

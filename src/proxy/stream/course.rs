@@ -52,12 +52,16 @@ impl Course {
         Course { route, attempts: Vec::new(), queue_time: None, client, key, tried, made: 0, asked: 0, since: None }
     }
 
-    /// A peer for the next attempt, from the present snapshot. Waits where the group's rules say so.
+    /// A peer for the next attempt, from the present snapshot; once more, if a reload has removed the group. Waits where the
+    /// group's rules say so.
     ///
     /// # Errors
     /// There is nobody. The log has an entry in the group's name then.
     pub async fn lease(&mut self, worker: &Rc<Worker>) -> Result<Turn, Nobody> {
-        let leased = self.find(worker).await;
+        let leased = match self.find(worker).await {
+            Err(_) if self.reroute(worker) => self.find(worker).await,
+            leased => leased,
+        };
         match &leased {
             Ok(turn) => {
                 self.made += 1;
@@ -68,9 +72,24 @@ impl Course {
         leased
     }
 
+    /// Goes where the file says now. False: the group is there still, or the file has no stream at this address.
+    fn reroute(&mut self, worker: &Worker) -> bool {
+        if worker.group(self.route.group).is_some() {
+            return false;
+        }
+        let route = worker.with(|topology| topology.stream_again(&self.route).cloned());
+        route.map(|route| self.route = route).is_some()
+    }
+
     async fn find(&mut self, worker: &Rc<Worker>) -> Result<Turn, Nobody> {
+        let group = worker.group(self.route.group).ok_or_else(Nobody::no_group)?;
+        self.choose(worker, group).await
+    }
+
+    /// A peer of this group; if a reload replaces it in this moment, of that.
+    async fn choose(&mut self, worker: &Rc<Worker>, group: Arc<Group>) -> Result<Turn, Nobody> {
         let present = || worker.group(self.route.group);
-        let group = present().ok_or_else(Nobody::no_group)?;
+        let is_present = |group: &Arc<Group>| present().is_some_and(|present| Arc::ptr_eq(&present, group));
         self.key.clear();
         key_of(&group, self.client, &mut self.key);
         // A connect may always be tried again, so it may be a trial.
@@ -78,8 +97,8 @@ impl Course {
         let now = worker.now();
         let (group, lease) = match group.try_lease(&ask, now) {
             Ok(lease) => (group, lease),
-            Err(Refused::Nobody(nobody)) => return Err(nobody),
-            Err(Refused::Wait(_)) => {
+            Err(Refused::Nobody(nobody)) if is_present(&group) => return Err(nobody),
+            Err(_) => {
                 drop(group);
                 let leased = acquire(present, &ask, &worker.clock).await;
                 *self.queue_time.get_or_insert_default() += worker.now().since(now);
@@ -201,5 +220,65 @@ fn key_of(group: &Group, client: ClientAddr, key: &mut Vec<u8>) {
             }
         }
         (_, None) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{self, Env};
+    use crate::telemetry::AccessLog;
+    use crate::topology::{Change, Live, Topology};
+    use tokio::sync::mpsc;
+
+    /// What `groups` are, each with a server, and where the stream leads.
+    fn parsed(groups: &[(&str, &str)], stream: &str) -> Arc<config::Config> {
+        let groups = groups.iter().map(|(name, server)| format!("[upstream.{name}]\nservers = [\"{server}\"]\n"));
+        let text = groups.collect::<String>() + stream;
+        Arc::new(config::parse("upstream.toml", &text, &Env::default()).expect("a good file").config)
+    }
+
+    fn to(group: &str) -> String {
+        format!("[[stream]]\nlisten = 53\nproxy_pass = \"{group}\"\n")
+    }
+
+    /// A session that began before a reload, and a worker that sees what is after it. The group as the session saw it.
+    fn across(before: Arc<config::Config>, after: Arc<config::Config>) -> (Course, Rc<Worker>, Arc<Group>) {
+        let before = Topology::build_seeded(before, 1, Timestamp::ZERO);
+        let (route, group) = (Arc::clone(&before.streams()[0].route), Arc::clone(&before.groups()[0]));
+        let (next, applied) = before.apply(Change::Config(after), Timestamp::ZERO);
+        let live = Live::new(before);
+        live.publish(next, &applied, Timestamp::ZERO);
+        let log = AccessLog::open(&config::model::LogTarget::Off, config::model::LogFormat::Json).unwrap();
+        let worker = Worker::new(&live, log.worker(), Arc::default(), mpsc::unbounded_channel().0);
+        (Course::new(route, ClientAddr::Unix), worker, group)
+    }
+
+    fn leased(turn: &Result<Turn, Nobody>) -> Option<(String, String)> {
+        let turn = turn.as_ref().ok()?;
+        Some((turn.group.name().to_owned(), turn.lease.peer().addr.to_string()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_whose_group_a_reload_removes_goes_where_the_file_says_now() {
+        let before = || parsed(&[("a", "10.0.0.1:1")], &to("a"));
+        // where the stream leads after it; who is asked
+        for (after, expected) in [
+            (parsed(&[("b", "10.0.0.2:1")], &to("b")), Some(("b".into(), "10.0.0.2:1".into()))),
+            (parsed(&[("b", "10.0.0.2:1")], &to("b").replace("53", "54")), None),
+        ] {
+            let (mut course, worker, _) = across(before(), after);
+            assert_eq!(leased(&course.lease(&worker).await), expected);
+            let told = course.attempts.iter().map(|attempt| &*attempt.peer).collect::<Vec<_>>();
+            assert_eq!(told, if expected.is_some() { vec![] } else { vec!["a"] });
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_whose_group_is_replaced_in_the_moment_of_choice_chooses_from_the_new_one() {
+        let (mut course, worker, seen) =
+            across(parsed(&[("a", "10.0.0.1:1")], &to("a")), parsed(&[("a", "10.0.0.2:1")], &to("a")));
+        let turn = course.choose(&worker, seen).await;
+        assert_eq!(leased(&turn), Some(("a".into(), "10.0.0.2:1".into())));
     }
 }

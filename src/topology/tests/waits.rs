@@ -92,6 +92,16 @@ async fn a_free_peer_is_had_without_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_is_replaced_while_a_request_chooses_is_nobodys_fault() {
+    let scene = Scene::new(upstream("a"));
+    let mut seen = Some(scene.group());
+    scene.apply(Change::Config(Arc::new(config(vec![upstream("b")]))));
+    let current = || seen.take().or_else(|| Some(scene.group()));
+    let lease = acquire(current, &get(&Tried::new()), &scene.clock).await.expect("b is free");
+    assert_eq!(&*lease.peer().text, "b");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_queue_serves_in_the_order_of_arrival() {
     let scene = Scene::new(queued("a max_conns=1", 10, 60));
     let mut held = scene.group().try_lease(&get(&Tried::new()), scene.now()).expect("a is free");
