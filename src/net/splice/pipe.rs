@@ -1,4 +1,4 @@
-//! Bytes from one socket to another that never come to this process: `splice(2)` through a pipe.
+//! A pipe that bytes of one socket go through to another, by `splice(2)`.
 //!
 //! Pipes are lent by the thread, and given back when they are dropped.
 
@@ -12,10 +12,8 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::Stream;
+use crate::net::Stream;
 
-/// What is left of a message is long when it is so many bytes: then they are worth a pipe.
-pub const LONG: u64 = 128 * 1024;
 /// What a pipe holds, in bytes: of the kernel's memory, and of what a slow reader keeps waiting.
 const SIZE: usize = 256 * 1024;
 
@@ -63,7 +61,7 @@ impl Ends {
 
 /// A pipe that bytes go through. Nobody else's are in it.
 #[derive(Debug)]
-pub struct Pipe {
+pub(super) struct Pipe {
     /// `None` only while it is dropped.
     ends: Option<Ends>,
     held: usize,
@@ -84,21 +82,19 @@ impl Drop for Pipe {
 
 impl Pipe {
     /// One for what `from` says and `to` is to hear; `None`: their bytes may not pass unseen, or there is none to be had.
-    pub fn between(from: Option<&Stream>, to: Option<&Stream>) -> Option<Pipe> {
-        let ends = match (from?.tcp(), to?.tcp()) {
-            (Some(_), Some(_)) => PIPES_OF_THREAD.with_borrow_mut(Pipes::lend)?,
-            _ => return None,
-        };
+    pub(super) fn between(from: &Stream, to: &Stream) -> Option<Pipe> {
+        from.tcp().and(to.tcp())?;
+        let ends = PIPES_OF_THREAD.with_borrow_mut(Pipes::lend)?;
         Some(Pipe { ends: Some(ends), held: 0 })
     }
 
     /// Whether nothing is in it.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.held == 0
     }
 
     /// Takes what has come into the empty pipe, at most `limit` bytes; 0 is the end of the stream.
-    pub fn poll_fill(&mut self, cx: &mut Context<'_>, from: &Stream, limit: u64) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, from: &Stream, limit: u64) -> Poll<io::Result<usize>> {
         // Of a pipe that has something in it, the kernel's "would block" could be the pipe's own.
         debug_assert!(self.is_empty());
         let (Some(tcp), Some(ends)) = (from.tcp(), &self.ends) else { return unsupported() };
@@ -122,7 +118,7 @@ impl Pipe {
     }
 
     /// Gives what the kernel takes of it.
-    pub fn poll_drain(&mut self, cx: &mut Context<'_>, to: &Stream) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>, to: &Stream) -> Poll<io::Result<usize>> {
         let (Some(tcp), Some(ends)) = (to.tcp(), &self.ends) else { return unsupported() };
         loop {
             ready!(tcp.poll_write_ready(cx))?;
