@@ -7,7 +7,7 @@ use super::section::{Levels, Section, Settings};
 use super::setting::{plain, what};
 use crate::config::diagnostic::{Diagnostic, Span, Unfit};
 use crate::config::directives::Place;
-use crate::config::limits::{LimitConn, LimitConnZone, LimitReq, LimitReqZone, Limits, LogLevel};
+use crate::config::model::{LimitConn, LimitConnZone, LimitReq, LimitReqZone, Limits, LogLevel};
 use crate::config::suggest::closest;
 use crate::config::template::{Template, Use};
 use crate::config::written::{Key, Node, Sink, Table, Value};

@@ -6,7 +6,7 @@ use super::setting::{plain, what};
 use super::upstream::Upstreams;
 use crate::config::diagnostic::{Diagnostic, Unfit};
 use crate::config::directives::Place;
-use crate::config::shares::{Mirror, Share, Split};
+use crate::config::model::{Mirror, Share, Split};
 use crate::config::suggest::closest;
 use crate::config::template::Use;
 use crate::config::written::{Node, Sink, Value};
