@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
 use rustix::net::RecvFlags;
@@ -99,40 +99,41 @@ impl Pipe {
         debug_assert!(self.is_empty());
         let (Some(tcp), Some(ends)) = (from.tcp(), &self.ends) else { return unsupported() };
         let size = usize::try_from(limit).map_or(SIZE, |limit| limit.min(SIZE));
-        loop {
-            ready!(tcp.poll_read_ready(cx))?;
-            let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-            let moved = tcp.try_io(Interest::READABLE, || Ok(splice(tcp, None, &ends.write, None, size, flags)?));
-            match moved {
-                Ok(n) => {
-                    self.held = n;
-                    if n as u64 == limit {
-                        look_for_more(tcp);
-                    }
-                    return Poll::Ready(Ok(n));
-                }
-                Err(error) if is_momentary(&error) => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+        let n = ready!(poll_splice(cx, tcp, Interest::READABLE, tcp.as_fd(), ends.write.as_fd(), size))?;
+        self.held = n;
+        if n as u64 == limit {
+            look_for_more(tcp);
         }
+        Poll::Ready(Ok(n))
     }
 
     /// Gives what the kernel takes of it.
     pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>, to: &Stream) -> Poll<io::Result<usize>> {
         let (Some(tcp), Some(ends)) = (to.tcp(), &self.ends) else { return unsupported() };
-        loop {
-            ready!(tcp.poll_write_ready(cx))?;
-            let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-            let moved = tcp.try_io(Interest::WRITABLE, || Ok(splice(&ends.read, None, tcp, None, self.held, flags)?));
-            match moved {
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(n) => {
-                    self.held -= n;
-                    return Poll::Ready(Ok(n));
-                }
-                Err(error) if is_momentary(&error) => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+        let n = ready!(poll_splice(cx, tcp, Interest::WRITABLE, ends.read.as_fd(), tcp.as_fd(), self.held))?;
+        if n == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.held -= n;
+        Poll::Ready(Ok(n))
+    }
+}
+
+/// Moves up to `size` bytes, as soon as `tcp` lets some go.
+fn poll_splice(
+    cx: &mut Context<'_>,
+    tcp: &TcpStream,
+    interest: Interest,
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    size: usize,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(if interest.is_readable() { tcp.poll_read_ready(cx) } else { tcp.poll_write_ready(cx) })?;
+        let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+        match tcp.try_io(interest, || Ok(splice(from, None, to, None, size, flags)?)) {
+            Err(error) if is_momentary(&error) => {}
+            moved => return Poll::Ready(moved),
         }
     }
 }
