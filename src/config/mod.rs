@@ -1,7 +1,6 @@
 //! What did the user ask for? `upstream.toml` → written (with spans) → [`Config`], or every mistake at once.
 
 use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 mod address;
@@ -33,6 +32,8 @@ pub use env::Env;
 pub use model::Config;
 pub use trusted_proxies::TrustedProxies;
 
+use crate::file;
+
 /// A file that was understood.
 #[derive(Clone, Debug)]
 pub struct Loaded {
@@ -53,7 +54,7 @@ pub const SEARCHED: [&str; 2] = ["./upstream.toml", "/etc/weir/upstream.toml"];
 /// Reads and checks a file. `Err` holds every mistake in it, or why it cannot be read.
 pub fn load(path: &Path, env: &Env) -> Result<Loaded, Diagnostics> {
     let name = path.display().to_string();
-    match read(path) {
+    match File::open(path).and_then(|file| file::text_of(file, MAX_FILE)) {
         Ok(text) => parse(&name, &text, env),
         Err(error) => {
             let mistake = Diagnostic::error(format!("the configuration cannot be read: {error}"));
@@ -88,14 +89,6 @@ pub fn find(named: Option<&Path>, env: &Env) -> Result<PathBuf, Diagnostics> {
         .help("name a file: `-c upstream.toml`, or set WEIR_CONFIG")
         .help("to see weir at work without any file: `weir demo`");
     Err(Diagnostics::new("", "", vec![mistake]))
-}
-
-fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    if File::open(path)?.take(MAX_FILE + 1).read_to_string(&mut text)? as u64 > MAX_FILE {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 16 MiB"));
-    }
-    Ok(text)
 }
 
 #[cfg(test)]
