@@ -427,8 +427,7 @@ fn refuse_contradictions(section: &Section<'_>, method: &Method) {
         let mistake = Diagnostic::error("a server is either `down` or to `drain`").at(place);
         section.sink.report(mistake.help("remove one of the two: `down` sends it nothing at all"));
     }
-    let by_key = matches!(method, Method::Hash { .. } | Method::IpHash);
-    if by_key && !section.time("slow_start").is_zero() {
+    if method.is_by_key() && !section.time("slow_start").is_zero() {
         let place = section.key_span("slow_start").unwrap_or(section.span.clone());
         let mistake = Diagnostic::error("`slow_start` cannot be used with `hash` and `ip_hash`").at(place);
         let mistake = mistake.note("the key alone decides there: a ramp would send its clients elsewhere and back");
