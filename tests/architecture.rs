@@ -10,7 +10,7 @@ use tokens::{Token, tokens};
 
 /// A module names only modules of a lower layer (docs/ARCHITECTURE.md §2).
 const LAYERS: &[&[&str]] = &[
-    &["clock", "shutdown", "id", "share", "endpoint"],
+    &["clock", "date", "shutdown", "id", "share", "endpoint", "file"],
     &["affinity", "balancer", "health", "http1", "proxy_protocol", "shape", "tls"],
     &["config"],
     &["topology", "net", "probe", "telemetry", "state", "compose"],

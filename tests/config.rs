@@ -7,7 +7,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use weir::config::directives::{DIRECTIVES, Fallback, Place};
+use weir::config::directives::{Directive, Fallback, Place};
 use weir::config::{self, Env, reference};
 
 fn folder(name: &str) -> PathBuf {
@@ -193,7 +193,7 @@ fn full_toml_has_every_setting_at_its_default() {
     // What makes the second upstream a gRPC one, and the third one of TCP, and shows what a `match` is without
     // being the default of it.
     let beside = [(Place::HealthCheck, "\"grpc\""), (Place::HealthCheck, "\"tcp\""), (Place::Match, "\"200-399\"")];
-    for directive in DIRECTIVES {
+    for directive in Directive::all() {
         let found: Vec<&Line> = lines
             .iter()
             .filter(|line| line.key == directive.key && directive.places.contains(&line.place))

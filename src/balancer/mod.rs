@@ -113,6 +113,13 @@ pub enum Method {
     },
 }
 
+impl Method {
+    /// Whether a key alone decides who is picked.
+    pub fn is_by_key(&self) -> bool {
+        matches!(self, Method::IpHash | Method::Hash { .. })
+    }
+}
+
 /// How `random two` chooses between its two draws.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Two {

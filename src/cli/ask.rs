@@ -8,6 +8,7 @@ use http::{Method, Request, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -49,6 +50,14 @@ pub struct Answer {
     pub status: u16,
     /// Its body.
     pub body: Value,
+}
+
+/// What the body of an answer says.
+///
+/// # Errors
+/// It is not what was asked for, as a weir of another version may answer.
+pub fn read<T: DeserializeOwned>(body: Value) -> Result<T, String> {
+    T::deserialize(body).map_err(|error| format!("weir's answer makes no sense: {error}"))
 }
 
 /// Longer than the slowest answer: a reload of a large file.

@@ -5,7 +5,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use serde::Deserialize;
 
 use super::ask::{self, AdminArgs, Asker};
 use super::status::ago;
@@ -85,7 +84,7 @@ pub fn run(lever: &str, args: LeverArgs, weight: Option<Weight>) -> ExitCode {
         let asker = Asker::new(&args.admin, args.config.as_deref())?;
         let body = serde_json::to_value(&pull).map_err(|error| error.to_string())?;
         let answer = asker.post("/levers", Some(body)).await?.success()?;
-        let pulled = Pulled::deserialize(answer).map_err(|error| format!("weir's answer makes no sense: {error}"))?;
+        let pulled: Pulled = ask::read(answer)?;
         anstream::print!("{}", shown(&pulled));
         Ok(ExitCode::SUCCESS)
     })

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use serde::Deserialize;
 
 use super::ask::{self, AdminArgs, Asker};
 use crate::admin::change::{Candidate, Planned};
@@ -41,8 +40,7 @@ pub fn run(args: &PlanArgs) -> ExitCode {
         if let Some(why) = answer.error() {
             return Err(why);
         }
-        let Planned { plan, diagnostics } =
-            Planned::deserialize(answer.body).map_err(|error| format!("weir's answer makes no sense: {error}"))?;
+        let Planned { plan, diagnostics } = ask::read(answer.body)?;
         anstream::eprint!("{diagnostics}");
         let Some(plan) = plan else { return Err("it would be refused; the configuration in force would stay".into()) };
         anstream::print!("{}", shown(&plan));

@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use serde::Deserialize;
 
 use super::ask::{self, AdminArgs, Asker, ConfigArgs};
 use crate::admin::change::Reloaded;
@@ -27,8 +26,7 @@ pub fn run(args: &ReloadArgs) -> ExitCode {
         if let Some(why) = answer.error() {
             return Err(why);
         }
-        let Reloaded { file, changed, diagnostics } =
-            Reloaded::deserialize(answer.body).map_err(|error| format!("weir's answer makes no sense: {error}"))?;
+        let Reloaded { file, changed, diagnostics } = ask::read(answer.body)?;
         anstream::eprint!("{diagnostics}");
         match changed {
             Some(changed) => {

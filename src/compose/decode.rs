@@ -10,7 +10,7 @@ use super::command::words;
 use super::interpolate::interpolate;
 use super::load::{Files, read};
 use super::model::{At, Build, Condition, Dependency, Healthcheck, Joined, Mount, Port, Project, Service};
-use super::yaml::{Node, Value};
+use super::yaml::{Entry, Node, Value};
 use crate::config::{Diagnostic, env};
 
 /// Reads what a service says on top of what an earlier file, or what it extends, has said.
@@ -174,19 +174,20 @@ fn networks_of(files: &Files<'_>, node: &Rc<Node>, service: &mut Service) {
         Some(known) => known.aliases.extend(aliases),
         None => joined.push(Joined { name, place, aliases }),
     };
+    for (At { value: name, place }, more) in named(files, node) {
+        let aliases = more.and_then(|more| Some(more.get("aliases")?.items())).unwrap_or_default();
+        let aliases = aliases.iter().filter_map(|alias| Some(text(files, alias)?.value)).collect();
+        join(name, place, aliases);
+    }
+}
+
+/// A list of names, or a table with more of each.
+fn named(files: &Files<'_>, node: &Rc<Node>) -> Vec<(At<String>, Option<Rc<Node>>)> {
+    let long =
+        |entry: &Entry| (At { value: entry.key.clone(), place: entry.place.clone() }, Some(Rc::clone(&entry.node)));
     match &node.value {
-        Value::Map(entries) => {
-            for entry in entries {
-                let aliases = entry.node.get("aliases").map(|aliases| aliases.items()).unwrap_or_default();
-                let aliases = aliases.iter().filter_map(|alias| Some(text(files, alias)?.value)).collect();
-                join(entry.key.clone(), entry.place.clone(), aliases);
-            }
-        }
-        _ => {
-            for name in node.items().iter().filter_map(|item| text(files, item)) {
-                join(name.value, name.place, Vec::new());
-            }
-        }
+        Value::Map(entries) => entries.iter().map(long).collect(),
+        _ => node.items().iter().filter_map(|item| Some((text(files, item)?, None))).collect(),
     }
 }
 
@@ -212,23 +213,14 @@ fn depends_on(files: &Files<'_>, node: &Rc<Node>, service: &mut Service) {
             Some(known) => *known = dependency,
             None => service.depends_on.push(dependency),
         };
-    match &node.value {
-        Value::Map(entries) => {
-            for entry in entries {
-                let condition = entry.node.get("condition").and_then(|condition| text(files, condition));
-                let condition = match condition.as_ref().map(|condition| condition.value.as_str()) {
-                    Some("service_healthy") => Condition::Healthy,
-                    Some("service_completed_successfully") => Condition::Completed,
-                    _ => Condition::Started,
-                };
-                depend(Dependency { on: entry.key.clone(), place: entry.place.clone(), condition });
-            }
-        }
-        _ => {
-            for on in node.items().iter().filter_map(|item| text(files, item)) {
-                depend(Dependency { on: on.value, place: on.place, condition: Condition::Started });
-            }
-        }
+    for (At { value: on, place }, more) in named(files, node) {
+        let condition = more.and_then(|more| text(files, more.get("condition")?));
+        let condition = match condition.as_ref().map(|condition| condition.value.as_str()) {
+            Some("service_healthy") => Condition::Healthy,
+            Some("service_completed_successfully") => Condition::Completed,
+            _ => Condition::Started,
+        };
+        depend(Dependency { on, place, condition });
     }
 }
 

@@ -1,8 +1,7 @@
 //! Which project do these files make? Later files change earlier ones, as with `docker compose -f a -f b`.
 
 use std::cell::RefCell;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -12,6 +11,7 @@ use super::model::{At, Project, Service};
 use super::yaml::{self, Node, Value};
 use crate::config::suggest::closest;
 use crate::config::{Diagnostic, Diagnostics, Env};
+use crate::file;
 
 /// The largest file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -247,14 +247,7 @@ fn without_services(root: &Node) -> Diagnostic {
     }
 }
 
-/// The text of a file: not of a pipe, on which reading could wait for ever.
+/// The text of a file.
 pub(super) fn read(path: &Path) -> io::Result<String> {
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
-    }
-    let mut text = String::new();
-    if File::open(path)?.take(MAX_FILE + 1).read_to_string(&mut text)? as u64 > MAX_FILE {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 MiB"));
-    }
-    Ok(text)
+    file::text(path, MAX_FILE)
 }

@@ -16,11 +16,8 @@ const MAX_SOCKET_PATH: usize = 107;
 
 /// An address to listen on; port 0 lets the system choose.
 pub(super) fn listen(text: &str) -> Result<Endpoint, Unfit> {
-    if let Some(path) = after_unix(text) {
-        return socket(path).map(Endpoint::Unix);
-    }
-    if text.starts_with('/') {
-        return Err(Unfit::because("a socket is marked as one").help(format!("write `\"unix:{text}\"`")));
+    if let Some(path) = unix(text)? {
+        return Ok(Endpoint::Unix(path));
     }
     listen_ip(text).map(Endpoint::Ip)
 }
@@ -57,11 +54,8 @@ pub(super) fn server(text: &str) -> Result<Address, Unfit> {
         let table = format!("write `{{ address = \"{address}\", {} }}`", parameters.join(", "));
         return Err(Unfit::because("it contains a space").help(table));
     }
-    if let Some(path) = after_unix(text) {
-        return socket(path).map(Address::Unix);
-    }
-    if text.starts_with('/') {
-        return Err(Unfit::because("a socket is marked as one").help(format!("write `\"unix:{text}\"`")));
+    if let Some(path) = unix(text)? {
+        return Ok(Address::Unix(path));
     }
     if let Some((scheme, rest)) = text.split_once("://") {
         let rest = rest.trim_end_matches('/');
@@ -99,6 +93,14 @@ pub(super) fn service(host: &str, service: &str) -> Result<Address, Unfit> {
     name(&asked)
         .map(|name| Address::Service { name })
         .map_err(|unfit| Unfit::because(format!("`{asked}` cannot be a name")).help(unfit.help.unwrap_or(unfit.why)))
+}
+
+/// The path of a unix socket, if one is meant.
+fn unix(text: &str) -> Result<Option<Arc<Path>>, Unfit> {
+    if text.starts_with('/') {
+        return Err(Unfit::because("a socket is marked as one").help(format!("write `\"unix:{text}\"`")));
+    }
+    after_unix(text).map(socket).transpose()
 }
 
 /// What stands behind nginx's `unix:`, in any case.

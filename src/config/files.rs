@@ -1,11 +1,11 @@
 //! Which other files does a configuration name, and what is in them? Certificates and keys, read once, with it.
 
 use std::cell::RefCell;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Env;
+use crate::file;
 
 /// The largest file of certificates, in bytes: a bundle of every authority there is has a quarter of that.
 const MAX_FILE: u64 = 1 << 20;
@@ -42,15 +42,7 @@ impl Files {
         if !read.contains(&path) {
             read.push(path.clone());
         }
-        let mut bytes = Vec::new();
-        // Not a pipe, on which reading could wait for ever.
-        if !std::fs::metadata(&path)?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
-        }
-        if File::open(&path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)? as u64 > MAX_FILE {
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 MiB"));
-        }
-        Ok(bytes)
+        file::contents(&path, MAX_FILE)
     }
 
     /// All that were asked for, be it in vain.

@@ -1,7 +1,6 @@
 //! What did the user ask for? `upstream.toml` → written (with spans) → [`Config`], or every mistake at once.
 
 use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 mod address;
@@ -15,14 +14,11 @@ pub mod expect;
 mod files;
 mod json;
 pub mod json_test;
-pub mod limits;
 pub mod model;
 pub mod peers;
 pub mod places;
 mod redact;
 pub mod reference;
-pub mod shares;
-mod streams;
 pub mod suggest;
 mod syntax;
 pub mod template;
@@ -35,6 +31,8 @@ pub use entry::server_from;
 pub use env::Env;
 pub use model::Config;
 pub use trusted_proxies::TrustedProxies;
+
+use crate::file;
 
 /// A file that was understood.
 #[derive(Clone, Debug)]
@@ -56,7 +54,7 @@ pub const SEARCHED: [&str; 2] = ["./upstream.toml", "/etc/weir/upstream.toml"];
 /// Reads and checks a file. `Err` holds every mistake in it, or why it cannot be read.
 pub fn load(path: &Path, env: &Env) -> Result<Loaded, Diagnostics> {
     let name = path.display().to_string();
-    match read(path) {
+    match File::open(path).and_then(|file| file::text_of(file, MAX_FILE)) {
         Ok(text) => parse(&name, &text, env),
         Err(error) => {
             let mistake = Diagnostic::error(format!("the configuration cannot be read: {error}"));
@@ -91,14 +89,6 @@ pub fn find(named: Option<&Path>, env: &Env) -> Result<PathBuf, Diagnostics> {
         .help("name a file: `-c upstream.toml`, or set WEIR_CONFIG")
         .help("to see weir at work without any file: `weir demo`");
     Err(Diagnostics::new("", "", vec![mistake]))
-}
-
-fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    if File::open(path)?.take(MAX_FILE + 1).read_to_string(&mut text)? as u64 > MAX_FILE {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 16 MiB"));
-    }
-    Ok(text)
 }
 
 #[cfg(test)]

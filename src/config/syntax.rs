@@ -3,7 +3,7 @@
 use toml::de::{DeTable, DeValue, Error};
 
 use super::diagnostic::{Diagnostic, Span};
-use super::directives::{DIRECTIVES, Kind};
+use super::directives::{Directive, Kind};
 
 /// The mistakes, and the ranges of the file whose content nobody can trust any more.
 pub(super) fn explain(source: &str, document: &DeTable<'_>, errors: &[Error]) -> (Vec<Diagnostic>, Vec<Span>) {
@@ -116,7 +116,7 @@ fn reworded(source: &str, line: &Span, message: &str) -> Diagnostic {
 }
 
 fn is_switch(key: &str) -> bool {
-    DIRECTIVES.iter().any(|directive| directive.key == key.trim() && directive.kind == Kind::Switch)
+    Directive::all().any(|directive| directive.key == key.trim() && directive.kind == Kind::Switch)
 }
 
 /// The line of a byte, without its newline.

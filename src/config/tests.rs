@@ -248,7 +248,7 @@ fn what_comes_from_the_environment_is_never_shown() {
     const SECRET: &str = "hunter2/-:$x ~(";
     let env = Env::of([("SECRET", SECRET)]);
     let mut refused = 0;
-    for directive in directives::DIRECTIVES {
+    for directive in directives::Directive::all() {
         for value in ["\"${SECRET}\"", "\"http://${SECRET}\"", "[\"${SECRET}\"]", "{ x = \"${SECRET}\" }"] {
             let line = format!("{} = {value}", directive.key);
             for text in [
@@ -333,7 +333,7 @@ proptest! {
 
     #[test]
     fn no_value_of_any_setting_makes_it_panic(
-        directive in proptest::sample::select(directives::DIRECTIVES),
+        directive in proptest::sample::select(directives::Directive::all().collect::<Vec<_>>()),
         value in prop_oneof![
             "[ -~äß€]{0,12}".prop_map(|text| format!("'''{text}'''")),
             "[$${}A-Za-z_:~!=0-9 .-]{0,12}".prop_map(|text| format!("{text:?}")),

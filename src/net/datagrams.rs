@@ -4,10 +4,11 @@
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Type;
 
 use super::held::{Holding, duplicates};
 use super::inherited::{Lot, deal};
+use super::listener::bound;
 use crate::endpoint::Place;
 
 /// The largest datagram of UDP, in bytes.
@@ -31,10 +32,11 @@ pub struct Datagrams {
 /// What the kernel says: in use, not permitted, not an address of this machine.
 pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Datagrams> {
     let address = {
-        let scout = socket(address, false)?;
+        let scout = UdpSocket::from(bound(address, Type::DGRAM, false)?);
         scout.local_addr()?
     };
-    let sockets = (0..workers).map(|_| socket(address, true)).collect::<io::Result<Vec<_>>>()?;
+    let socket = |_| bound(address, Type::DGRAM, true).map(UdpSocket::from);
+    let sockets = (0..workers).map(socket).collect::<io::Result<Vec<_>>>()?;
     dealt(address, &sockets, workers)
 }
 
@@ -55,17 +57,6 @@ fn dealt(address: SocketAddr, held: &[UdpSocket], workers: usize) -> io::Result<
     let sockets = pairs.map(|(worker, socket)| Ok((worker, held[socket].try_clone()?)));
     let sockets = sockets.collect::<io::Result<Vec<_>>>()?;
     Ok(Datagrams { address, sockets, holding: Holding { sockets: duplicates(held)?, file: None } })
-}
-
-fn socket(address: SocketAddr, reuse_port: bool) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_nonblocking(true)?;
-    socket.set_reuse_port(reuse_port)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.bind(&address.into())?;
-    Ok(socket.into())
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use super::Stream;
@@ -80,12 +80,14 @@ fn dealt(
 
 fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<Listeners> {
     let address = {
-        let scout = socket(address, false)?;
+        let scout = bound(address, Type::STREAM, false)?;
+        // Two sockets may be bound to one port as long as neither listens; this one finds out.
+        scout.listen(1)?;
         local_addr(&scout)?
     };
     let sockets = (0..workers)
         .map(|_| {
-            let socket = socket(address, true)?;
+            let socket = bound(address, Type::STREAM, true)?;
             socket.listen(BACKLOG)?;
             Ok(ListenSocket::Tcp(socket.into()))
         })
@@ -93,19 +95,17 @@ fn bind_tcp(address: SocketAddr, workers: usize) -> io::Result<Listeners> {
     dealt(address.into(), sockets, None, workers)
 }
 
-fn socket(address: SocketAddr, reuse_port: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+/// A socket of TCP or UDP (`kind`) that is bound to `address`.
+pub(super) fn bound(address: SocketAddr, kind: Type, reuse_port: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, None)?;
     socket.set_nonblocking(true)?;
-    socket.set_reuse_address(true)?;
+    // Of datagrams it would let two processes have one port.
+    socket.set_reuse_address(kind == Type::STREAM)?;
     socket.set_reuse_port(reuse_port)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.bind(&address.into())?;
-    if !reuse_port {
-        // Two sockets may be bound to one port as long as neither listens; this one finds out.
-        socket.listen(1)?;
-    }
     Ok(socket)
 }
 

@@ -178,14 +178,22 @@ impl Dns {
         Ok(Dns { client, search, cap })
     }
 
-    /// Tries the candidates in order until one has an address. A failure is remembered: that one candidate does not
-    /// exist says nothing about another that nobody could look up.
+    /// The addresses of a name.
     async fn ask(&self, host: &str) -> Answer {
+        let addresses = async |name: Name| {
+            let (v4, v6) = tokio::join!(self.lookup(&name, RecordType::A), self.lookup(&name, RecordType::AAAA));
+            join(v4, v6, self.cap)
+        };
+        self.first(host, addresses).await
+    }
+
+    /// Tries the candidates for `host` in order until one has an answer. A failure is remembered: that one candidate does
+    /// not exist says nothing about another that nobody could look up.
+    async fn first<T>(&self, host: &str, look: impl AsyncFn(Name) -> Answer<T>) -> Answer<T> {
         let Some(candidates) = self.search.candidates(host) else { return Answer::NoSuchName };
         let mut failed = None;
         for name in candidates {
-            let (v4, v6) = tokio::join!(self.lookup(&name, RecordType::A), self.lookup(&name, RecordType::AAAA));
-            match join(v4, v6, self.cap) {
+            match look(name).await {
                 Answer::NoSuchName => {}
                 Answer::Failed(why) => failed = failed.or(Some(why)),
                 found => return found,

@@ -2,13 +2,12 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::date::Date;
+
 /// A moment by the calendar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Civil {
-    pub year: u64,
-    /// 1 to 12.
-    pub month: u8,
-    pub day: u8,
+    pub date: Date,
     pub hour: u8,
     pub minute: u8,
     pub second: u8,
@@ -31,18 +30,8 @@ impl Civil {
     pub(super) fn of(at: SystemTime) -> Civil {
         let (seconds, millis) = since_1970(at);
         let (days, of_day) = (seconds / 86_400, seconds % 86_400);
-        // Years that begin in March put the leap day at their end; 400 of them have 146 097 days.
-        let days = days + 719_468;
-        let (era, of_era) = (days / 146_097, days % 146_097);
-        let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-        let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let month_from_march = (5 * of_year + 2) / 153;
-        let day = of_year - (153 * month_from_march + 2) / 5 + 1;
-        let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
         Civil {
-            year: era * 400 + year_of_era + u64::from(month <= 2),
-            month: month as u8,
-            day: day as u8,
+            date: Date::of(days.cast_signed()),
             hour: (of_day / 3_600) as u8,
             minute: (of_day / 60 % 60) as u8,
             second: (of_day % 60) as u8,
@@ -53,15 +42,15 @@ impl Civil {
     /// `10/Oct/2000:13:55:36 +0000`, as `$time_local`.
     pub(super) fn local(&self) -> String {
         const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
-        let Civil { year, day, hour, minute, second, .. } = self;
-        let month = MONTHS[usize::from(self.month) - 1];
+        let Civil { date: Date { year, month, day }, hour, minute, second, .. } = self;
+        let month = MONTHS[usize::from(*month) - 1];
         format!("{day:02}/{month}/{year:04}:{hour:02}:{minute:02}:{second:02} +0000")
     }
 
     /// `2000-10-10T13:55:36`, to be followed by a fraction and a zone.
     pub(super) fn iso8601(&self) -> String {
-        let Civil { year, month, day, hour, minute, second, .. } = self;
-        format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")
+        let Civil { date, hour, minute, second, .. } = self;
+        format!("{date}T{hour:02}:{minute:02}:{second:02}")
     }
 }
 

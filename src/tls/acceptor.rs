@@ -3,22 +3,19 @@
 
 use std::sync::{Arc, OnceLock};
 
-use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{
     ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, ServerSessionMemoryCache,
     StoresServerSessions, WebPkiClientVerifier,
 };
 use rustls::sign::CertifiedKey;
-use rustls::{
-    DigitallySignedStruct, DistinguishedName, Error, RootCertStore, ServerConfig, SignatureScheme,
-    SupportedProtocolVersion, version,
-};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion, version};
 
 use super::facts::ClientVerdict;
 use super::pair::KeyPair;
+use super::possession::Possession;
 use super::{provider, reason};
 
 /// The protocols offered to clients inside TLS (ALPN, RFC 7301), the preferred one first. The only list of them.
@@ -105,7 +102,12 @@ impl Acceptor {
             .with_protocol_versions(&settings.versions.list())
             .map_err(|_| "no version of TLS is left".to_owned())?;
         let builder = match &verifier {
-            Some(inner) => builder.with_client_cert_verifier(Arc::new(Lenient(Arc::clone(inner)))),
+            // The handshake ends whatever certificate the client has, as in nginx: that it is no good is told over HTTP,
+            // where somebody can read it (see `judge`).
+            Some(verifier) => {
+                let possession = Possession::of_clients(verifier.root_hint_subjects());
+                builder.with_client_cert_verifier(Arc::new(possession))
+            }
             None => builder.with_no_client_auth(),
         };
         let mut config = builder.with_cert_resolver(Arc::new(Pairs(settings.pairs.clone())));
@@ -172,53 +174,6 @@ impl ResolvesServerCert for Pairs {
         // One for another name is better than none: what it is worth is for the client to judge.
         let of_name = self.0.iter().filter(named).find(usable);
         of_name.or_else(|| self.0.iter().find(usable)).map(|pair| Arc::clone(pair.certified()))
-    }
-}
-
-/// Lets the handshake end whatever certificate the client has, as nginx does: that it is no good is told over HTTP,
-/// where somebody can read it. That the client holds the certificate's key is verified here all the same.
-#[derive(Debug)]
-struct Lenient(Arc<dyn ClientCertVerifier>);
-
-impl ClientCertVerifier for Lenient {
-    fn client_auth_mandatory(&self) -> bool {
-        false
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.0.root_hint_subjects()
-    }
-
-    fn verify_client_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: UnixTime,
-    ) -> Result<ClientCertVerified, Error> {
-        // Judged by `Acceptor::judge`, also when a session goes on.
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
     }
 }
 

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::client::danger::ServerCertVerifier;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, Error, RootCertStore};
 
 use super::acceptor::Versions;
 use super::pair::KeyPair;
+use super::possession::Possession;
 use super::provider;
 
 /// The name of HTTP/2 in ALPN (RFC 9113 §3.2).
@@ -75,10 +76,7 @@ impl Connector {
                 }
                 webpki(roots)?
             }
-            // Signatures are verified all the same, which keeps the connection private.
-            Trust::Anybody => {
-                Arc::new(Unverified(webpki(RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() })?))
-            }
+            Trust::Anybody => Arc::new(Possession::of_servers()),
         };
         let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
         let mut config = match &settings.pair {
@@ -133,43 +131,4 @@ impl Connector {
 
 fn webpki(roots: RootCertStore) -> Result<Arc<WebPkiServerVerifier>, String> {
     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build().map_err(|error| error.to_string())
-}
-
-/// Believes anybody: `verify = false`.
-#[derive(Debug)]
-struct Unverified(Arc<WebPkiServerVerifier>);
-
-impl ServerCertVerifier for Unverified {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
-    }
 }

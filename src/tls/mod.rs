@@ -13,6 +13,7 @@ mod connector;
 mod facts;
 mod pair;
 mod pem;
+mod possession;
 mod reason;
 pub mod x509;
 

@@ -1,6 +1,8 @@
 //! What does a certificate say of itself? The few fields that rustls does not tell: how long it is valid, and of whom it
 //! speaks. Reads DER (X.690); trusts nothing, and judges nothing that rustls judges.
 
+use crate::date::Date;
+
 /// What a certificate says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
@@ -88,20 +90,12 @@ fn time((tag, text): (u8, &[u8])) -> Option<i64> {
     if rest.len() != 10 || !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;
     }
-    Some(days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second)
+    let date = Date { year, month: month as u8, day: day as u8 };
+    Some(date.days() * 86_400 + hour * 3_600 + minute * 60 + second)
 }
 
 fn number(digits: &[u8]) -> Option<i64> {
     digits.iter().try_fold(0, |number, digit| digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0')))
-}
-
-/// Days since 1970-01-01 in the Gregorian calendar: years begin in March, so that a leap day is a year's last.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
 /// A distinguished name; its parts in reverse order, as RFC 4514 has it.
@@ -190,17 +184,7 @@ fn escaped(value: &[u8]) -> String {
 
 /// `2027-03-01` of seconds since 1970, in UTC.
 pub fn date(seconds: i64) -> String {
-    // The reverse of `days`.
-    let days = seconds.div_euclid(86_400) + 719_468;
-    let era = days.div_euclid(146_097);
-    let of_era = days.rem_euclid(146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * month + 2) / 5 + 1;
-    let month = if month < 10 { month + 3 } else { month - 9 };
-    let year = year + era * 400 + i64::from(month <= 2);
-    format!("{year:04}-{month:02}-{day:02}")
+    Date::of(seconds.div_euclid(86_400)).to_string()
 }
 
 #[cfg(test)]
@@ -230,20 +214,6 @@ mod tests {
         assert_eq!(summary.issuer, summary.subject);
         assert_eq!((date(summary.not_before), date(summary.not_after)), ("2024-02-29".into(), "2051-12-31".into()));
         assert_eq!(summary.serial, "1F02");
-    }
-
-    #[test]
-    fn days_are_those_of_the_calendar() {
-        for (year, month, day, seconds) in [
-            (1970, 1, 1, 0),
-            (2000, 2, 29, 951_782_400),
-            (2024, 12, 31, 1_735_603_200),
-            (2050, 1, 1, 2_524_608_000),
-            (1969, 12, 31, -86_400),
-        ] {
-            assert_eq!(days(year, month, day) * 86_400, seconds);
-            assert_eq!(date(seconds), format!("{year:04}-{month:02}-{day:02}"));
-        }
     }
 
     #[test]

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::model::{ClientLimits, Config, Listen, Location, NextUpstream, Server, ServerName};
-use crate::config::shares::Share;
+use crate::config::model::{ClientLimits, Config, Listen, Location, NextUpstream, Server, ServerName, Share};
 use crate::config::template::Template;
 use crate::endpoint::Endpoint;
 use crate::id::GroupId;

@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::config::limits::{LimitConnZone, LimitReqZone};
-use crate::config::model::{Config, Location};
+use crate::config::model::{Config, LimitConnZone, LimitReqZone, Location};
 use crate::shape::{Buckets, ConnectionLimit, Connections, RequestLimit};
 
 /// The zones that locations use. One that keeps its name and key keeps its clients; its rate and size may change.

@@ -5,6 +5,7 @@ mod path;
 mod view;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{Query, State};
@@ -17,7 +18,6 @@ use serde_json::{Map, Value, json};
 use super::desk::Desk;
 use super::failure::Failure;
 use super::listener::Visitor;
-use crate::balancer;
 use crate::clock::Moment;
 use crate::control::operator::{self, Lever};
 use crate::health::Operator;
@@ -111,11 +111,7 @@ async fn add(
         let text = format!("{MOST_ADDED} servers were added already: write them in the file");
         return Err(Failure::conflict("TooManyServers", text));
     }
-    let keyed = matches!(group.config.method, balancer::Method::Hash { .. } | balancer::Method::IpHash);
-    if keyed && !server.slow_start.is_zero() {
-        let text = "`slow_start` cannot be used with `hash` and `ip_hash`: the key alone decides there";
-        return Err(Failure::bad("UpstreamBadSlowStart", text));
-    }
+    refuse_ramp(group, server.slow_start)?;
     let text = server.text.clone();
     let group = group.state.name.clone();
     let by = desk.hand(visitor, None, None, None).by;
@@ -135,6 +131,14 @@ async fn add(
     Ok((StatusCode::CREATED, Json(shown)).into_response())
 }
 
+fn refuse_ramp(group: &Group, slow_start: Duration) -> Result<(), Failure> {
+    if group.config.method.is_by_key() && !slow_start.is_zero() {
+        let text = "`slow_start` cannot be used with `hash` and `ip_hash`: the key alone decides there";
+        return Err(Failure::bad("UpstreamBadSlowStart", text));
+    }
+    Ok(())
+}
+
 /// PATCH: operators' values in place of the file's.
 async fn change(
     desk: &Desk,
@@ -146,10 +150,10 @@ async fn change(
 ) -> Result<Value, Failure> {
     let seat = seat(group, id)?;
     let edit::Patch { settings, ends } = edit::patch(&object(body)?)?;
-    let keyed = matches!(group.config.method, balancer::Method::Hash { .. } | balancer::Method::IpHash);
-    if keyed && settings.iter().any(|setting| matches!(setting, Setting::SlowStart(time) if !time.is_zero())) {
-        let text = "`slow_start` cannot be used with `hash` and `ip_hash`: the key alone decides there";
-        return Err(Failure::bad("UpstreamBadSlowStart", text));
+    for setting in &settings {
+        if let Setting::SlowStart(time) = setting {
+            refuse_ramp(group, *time)?;
+        }
     }
     let target = target(group, seat);
     let (hand, now) = (desk.hand(visitor, None, None, None), desk.now());

@@ -2,10 +2,12 @@
 //! environment first, then settings files; `RngApi:Url` is `Url` within `RngApi`.
 
 use std::fs::File;
-use std::io::{ErrorKind, Read};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+
+use crate::file;
 
 /// Settings files are small, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -78,13 +80,10 @@ fn read(path: &Path) -> Result<Value, Unreadable> {
         ErrorKind::NotFound => Unreadable::Missing,
         _ => because(format!("cannot be read: {error}")),
     })?;
-    let mut text = String::new();
-    let length = file.take(MAX_FILE + 1).read_to_string(&mut text);
-    match length {
-        Err(error) => return Err(because(format!("cannot be read: {error}"))),
-        Ok(length) if length as u64 > MAX_FILE => return Err(because("it is larger than 1 MiB".into())),
-        Ok(_) => {}
-    }
+    let text = file::text_of(file, MAX_FILE).map_err(|error| match error.kind() {
+        ErrorKind::FileTooLarge => because(error.to_string()),
+        _ => because(format!("cannot be read: {error}")),
+    })?;
     if path.extension().is_some_and(|extension| extension == "toml") {
         // The parser's own words quote the file, and a settings file holds secrets.
         return toml::from_str(&text).map_err(|error| because(format!("it is not TOML: {}", error.message())));

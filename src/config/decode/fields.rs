@@ -1,7 +1,7 @@
 //! What do texts mean that are more than one value: templates, lists of names, tables of HTTP fields?
 
 use super::section::Section;
-use super::setting::{plain, what};
+use super::setting::{plain_of, text_of};
 use crate::config::diagnostic::{Diagnostic, Span, Unfit};
 use crate::config::model::{HedgeAfter, NextUpstream};
 use crate::config::suggest::closest;
@@ -88,21 +88,19 @@ pub(super) fn texts<'a>(section: &Section<'a>, key: &str) -> Vec<(&'a Text, Stri
         Value::List(nodes) => nodes.as_slice(),
         _ => std::slice::from_ref(node),
     };
-    let mut texts = Vec::new();
-    for node in nodes {
-        match &node.value {
-            Value::Text(text) => match plain(text, key) {
-                Ok(plain) => texts.push((text, plain)),
-                Err(mistake) => section.sink.report(*mistake),
-            },
-            Value::Broken => {}
-            value => {
-                let mistake = Diagnostic::error(format!("`{key}` takes text, or a list of texts"));
-                section.sink.report(mistake.at(node.span.clone()).label(format!("this is {}", what(value))));
-            }
-        }
-    }
-    texts
+    let takes = format!("`{key}` takes text, or a list of texts");
+    nodes.iter().filter_map(|node| plain_of(node, key, &takes, section.sink)).collect()
+}
+
+/// The one text that a setting takes.
+pub(super) fn one_text<'a>(section: &Section<'a>, key: &str) -> Option<(&'a Text, String)> {
+    plain_of(section.node(key)?, key, &format!("`{key}` takes text in quotes"), section.sink)
+}
+
+/// The one template of a request that a setting takes.
+pub(super) fn one_template<'a>(section: &Section<'a>, key: &str) -> Option<(&'a Text, Template)> {
+    let text = text_of(section.node(key)?, &format!("`{key}` takes text in quotes"), section.sink)?;
+    template(text, key, Use::Request, section.sink).map(|template| (text, template))
 }
 
 /// Whether a field may be called so (RFC 9110 §5.1: a token).
@@ -124,18 +122,9 @@ fn headers(section: &Section<'_>, key: &str, place: Use) -> Option<Vec<(String, 
             section.sink.report(mistake.note("names of fields are the same in upper and lower case"));
             continue;
         }
-        match &node.value {
-            Value::Text(text) => {
-                if let Some(value) = header_value(text, &name.name, place, section.sink) {
-                    headers.push((name.name.clone(), value));
-                }
-            }
-            Value::Broken => {}
-            value => {
-                let mistake = Diagnostic::error("the value of a field is text in quotes").at(node.span.clone());
-                section.sink.report(mistake.label(format!("this is {}", what(value))));
-            }
-        }
+        let text = text_of(node, "the value of a field is text in quotes", section.sink);
+        let value = text.and_then(|text| header_value(text, &name.name, place, section.sink));
+        headers.extend(value.map(|value| (name.name.clone(), value)));
     }
     Some(headers)
 }
@@ -182,22 +171,9 @@ fn hide_header(section: &Section<'_>) -> Option<Vec<String>> {
 }
 
 pub(super) fn next_upstream(node: &Node, sink: &Sink) -> NextUpstream {
-    let text = match &node.value {
-        Value::Text(text) => text,
-        value => {
-            if !matches!(value, Value::Broken) {
-                let mistake = Diagnostic::error("`proxy_next_upstream` takes words in one text: `\"error timeout\"`");
-                sink.report(mistake.at(node.span.clone()).label(format!("this is {}", what(value))));
-            }
-            return NextUpstream::default();
-        }
-    };
-    let words = match plain(text, "proxy_next_upstream") {
-        Ok(words) => words,
-        Err(mistake) => {
-            sink.report(*mistake);
-            return NextUpstream::default();
-        }
+    let takes = "`proxy_next_upstream` takes words in one text: `\"error timeout\"`";
+    let Some((text, words)) = plain_of(node, "proxy_next_upstream", takes, sink) else {
+        return NextUpstream::default();
     };
     parse_next_upstream(&words, |word, unfit_word| {
         let message = "`proxy_next_upstream` takes `off`, or words that name failures".to_owned();
@@ -209,15 +185,8 @@ pub(super) fn next_upstream(node: &Node, sink: &Sink) -> NextUpstream {
 
 /// `None`: off, or reported.
 fn hedge_after(node: &Node, sink: &Sink) -> Option<HedgeAfter> {
-    let message = "`hedge_after` takes a time, a percentile, or `off`: `\"100ms\"`, `\"p95\"`".to_owned();
-    let Value::Text(text) = &node.value else {
-        if !matches!(node.value, Value::Broken) {
-            let mistake = Diagnostic::error(message).at(node.span.clone());
-            sink.report(mistake.label(format!("this is {}", what(&node.value))));
-        }
-        return None;
-    };
-    let plain = plain(text, "hedge_after").map_err(|mistake| sink.report(*mistake)).ok()?;
+    let message = "`hedge_after` takes a time, a percentile, or `off`: `\"100ms\"`, `\"p95\"`";
+    let (text, plain) = plain_of(node, "hedge_after", message, sink)?;
     let parsed = match plain.strip_prefix('p').map(str::parse::<u8>) {
         _ if plain == "off" => return None,
         Some(Ok(percent @ 50..=99)) => Ok(HedgeAfter::Percentile(percent)),
@@ -228,7 +197,7 @@ fn hedge_after(node: &Node, sink: &Sink) -> Option<HedgeAfter> {
             Err(why) => Err(Unfit::because(why)),
         },
     };
-    parsed.map_err(|why| sink.report(unfit(text, message, why))).ok()
+    parsed.map_err(|why| sink.report(unfit(text, message.to_owned(), why))).ok()
 }
 
 /// The failures that a text names; `wrong` is told every word that names none.

@@ -2,7 +2,7 @@
 
 use super::fields::{is_field_name, unfit};
 use super::section::{Section, Settings};
-use super::setting::{plain, what};
+use super::setting::{plain, plain_of, refuse_kind, text_of};
 use crate::config::diagnostic::{Diagnostic, Unfit};
 use crate::config::directives::Place;
 use crate::config::expect::{self, Unread};
@@ -60,21 +60,16 @@ fn refuse_foreign_keys(section: &Section<'_>, kind: &str) {
 fn uri(section: &Section<'_>) -> String {
     let default = || "/".to_owned();
     let Some(node) = section.node("uri") else { return default() };
-    let Value::Text(text) = &node.value else {
-        report_mistyped(section.sink, node, "`uri` takes text: `\"/health\"`");
-        return default();
-    };
-    match plain(text, "uri") {
-        Err(mistake) => section.sink.report(*mistake),
-        Ok(uri) => match check_target(&uri) {
-            Ok(()) => return uri,
-            Err(why) => {
-                let message = "`uri` takes a request target that begins with `/`: `\"/health\"`".to_owned();
-                section.sink.report(unfit(text, message, why));
-            }
-        },
+    let takes = "`uri` takes text: `\"/health\"`";
+    let Some((text, uri)) = plain_of(node, "uri", takes, section.sink) else { return default() };
+    match check_target(&uri) {
+        Ok(()) => uri,
+        Err(why) => {
+            let message = "`uri` takes a request target that begins with `/`: `\"/health\"`".to_owned();
+            section.sink.report(unfit(text, message, why));
+            default()
+        }
     }
-    default()
 }
 
 /// What is wrong with a request target, if anything is.
@@ -131,7 +126,7 @@ fn status(node: &Node, sink: &Sink) -> Option<StatusSet> {
             }
         },
         _ => {
-            report_mistyped(sink, node, expect::STATUS);
+            refuse_kind(node, expect::STATUS, sink);
             None
         }
     }
@@ -150,7 +145,7 @@ fn header_tests(table: &Table, sink: &Sink) -> Vec<HeaderTest> {
             Value::Switch(false) => Some(ValueTest::Absent),
             Value::Text(text) => understood(text, expect::value(&text.pattern()), sink),
             _ => {
-                report_mistyped(sink, node, "a test on a field is text, `true` (present) or `false` (absent)");
+                refuse_kind(node, "a test on a field is text, `true` (present) or `false` (absent)", sink);
                 None
             }
         };
@@ -160,10 +155,7 @@ fn header_tests(table: &Table, sink: &Sink) -> Vec<HeaderTest> {
 }
 
 fn body(node: &Node, sink: &Sink) -> Option<BodyTest> {
-    let Value::Text(text) = &node.value else {
-        report_mistyped(sink, node, "`body` takes `\"~ REGEX\"` or `\"!~ REGEX\"`");
-        return None;
-    };
+    let text = text_of(node, "`body` takes `\"~ REGEX\"` or `\"!~ REGEX\"`", sink)?;
     understood(text, expect::body(&text.pattern()), sink)
 }
 
@@ -173,12 +165,9 @@ fn json(node: &Node, sink: &Sink) -> Vec<JsonTest> {
         Value::List(nodes) => nodes.as_slice(),
         _ => std::slice::from_ref(node),
     };
-    let test = |node: &Node| match &node.value {
-        Value::Text(text) => understood(text, json_test::parse(&text.pattern()), sink),
-        _ => {
-            report_mistyped(sink, node, "`json` takes a test or a list of tests: `\"status == ok\"`");
-            None
-        }
+    let test = |node: &Node| {
+        let text = text_of(node, "`json` takes a test or a list of tests: `\"status == ok\"`", sink)?;
+        understood(text, json_test::parse(&text.pattern()), sink)
     };
     nodes.iter().filter_map(test).collect()
 }
@@ -186,11 +175,4 @@ fn json(node: &Node, sink: &Sink) -> Vec<JsonTest> {
 /// What a text of the file says, if it could be read; reports if not.
 fn understood<T>(text: &Text, read: Result<T, Unread>, sink: &Sink) -> Option<T> {
     read.map_err(|unread| sink.report(unfit(text, unread.message, unread.why))).ok()
-}
-
-fn report_mistyped(sink: &Sink, node: &Node, message: &str) {
-    if !matches!(node.value, Value::Broken) {
-        let mistake = Diagnostic::error(message).at(node.span.clone());
-        sink.report(mistake.label(format!("this is {}", what(&node.value))));
-    }
 }

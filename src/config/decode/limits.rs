@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::fields::{template, unfit};
 use super::section::{Levels, Section, Settings};
-use super::setting::{plain, what};
+use super::setting::{other_kind, plain, text_of, what};
 use crate::config::diagnostic::{Diagnostic, Span, Unfit};
 use crate::config::directives::Place;
-use crate::config::limits::{LimitConn, LimitConnZone, LimitReq, LimitReqZone, Limits, LogLevel};
+use crate::config::model::{LimitConn, LimitConnZone, LimitReq, LimitReqZone, Limits, LogLevel};
 use crate::config::suggest::closest;
 use crate::config::template::{Template, Use};
 use crate::config::written::{Key, Node, Sink, Table, Value};
@@ -109,21 +109,13 @@ fn clients(section: &Section<'_>, bytes: u64) -> usize {
 fn key(section: &Section<'_>) -> Option<Template> {
     let node = section.required("key", "key = \"$remote_addr\"")?;
     let message = "`key` takes a template: `\"$remote_addr\"`, `\"$http_x_api_key\"`";
-    match &node.value {
-        Value::Text(text) => {
-            let key = template(text, "key", Use::Request, section.sink)?;
-            if !text.template().is_empty() {
-                return Some(key);
-            }
-            let why = Unfit::because("requests with an empty key are not limited, and this is always empty");
-            section.sink.report(unfit(text, message.to_owned(), why.help("write `key = \"$remote_addr\"`")));
-        }
-        Value::Broken => {}
-        value => {
-            let mistake = Diagnostic::error(message).at(node.span.clone());
-            section.sink.report(mistake.label(format!("this is {}", what(value))));
-        }
+    let text = text_of(node, message, section.sink)?;
+    let key = template(text, "key", Use::Request, section.sink)?;
+    if !text.template().is_empty() {
+        return Some(key);
     }
+    let why = Unfit::because("requests with an empty key are not limited, and this is always empty");
+    section.sink.report(unfit(text, message.to_owned(), why.help("write `key = \"$remote_addr\"`")));
     None
 }
 
@@ -138,9 +130,8 @@ fn rate(section: &Section<'_>) -> Option<Rate> {
             },
             Err(mistake) => section.sink.report(*mistake),
         },
-        Value::Broken => {}
         value => {
-            let mistake = Diagnostic::error(message).at(node.span.clone()).label(format!("this is {}", what(value)));
+            let mistake = other_kind(node, message)?;
             section.sink.report(match value {
                 Value::Integer(Some(number @ 1..)) => mistake.help(format!("write `rate = \"{number}r/s\"`")),
                 _ => mistake,
@@ -203,10 +194,8 @@ where
 fn one<T>(node: &Node, key: &str, example: &str, sink: &Sink, read: impl Fn(&Table) -> Option<T>) -> Option<T> {
     match &node.value {
         Value::Table(table) => return read(table),
-        Value::Broken => {}
-        value => {
-            let mistake = Diagnostic::error(format!("`{key}` takes a table, or a list of tables"));
-            let mistake = mistake.at(node.span.clone()).label(format!("this is {}", what(value)));
+        _ => {
+            let mistake = other_kind(node, &format!("`{key}` takes a table, or a list of tables"))?;
             sink.report(mistake.help(format!("write `{key} = {example}`")));
         }
     }

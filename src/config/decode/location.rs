@@ -6,7 +6,7 @@ use super::fields::{Inherited, innermost, parse_next_upstream, unfit};
 use super::limits::{self, Written, Zones};
 use super::returns;
 use super::section::{Levels, Section, Settings};
-use super::setting::{plain, what};
+use super::setting::{plain, plain_of, text_of};
 use super::shares;
 use super::upstream::Upstreams;
 use crate::config::address;
@@ -158,21 +158,9 @@ fn exact(table: &Table, sink: &Sink) -> Option<(PathMatch, Span)> {
 
 fn path_text(node: &Node, sink: &Sink) -> Option<String> {
     let message = "`path` takes the beginning of a path, `\"/x/\"`, or `{ exact = \"/x\" }`";
-    match &node.value {
-        Value::Text(text) => {
-            let plain = plain(text, "path").map_err(|mistake| sink.report(*mistake)).ok()?;
-            match check_path(&plain) {
-                Ok(()) => return Some(plain),
-                Err(why) => sink.report(unfit(text, message.to_owned(), why)),
-            }
-        }
-        Value::Broken => {}
-        value => {
-            let mistake = Diagnostic::error(message).at(node.span.clone());
-            sink.report(mistake.label(format!("this is {}", what(value))));
-        }
-    }
-    None
+    let (text, plain) = plain_of(node, "path", message, sink)?;
+    check_path(&plain).map_err(|why| sink.report(unfit(text, message.to_owned(), why))).ok()?;
+    Some(plain)
 }
 
 /// A path as requests are compared with it: decoded, without dot segments, without arguments.
@@ -230,29 +218,16 @@ fn target(section: &Section<'_>, upstreams: &mut Upstreams) -> Option<Target> {
         .map_or("proxy_pass = \"http://app:5000\"".to_owned(), |name| format!("proxy_pass = \"http://{name}\""));
     let node = section.required("proxy_pass", &example)?;
     let message = "`proxy_pass` takes `\"http://NAME\"` of an upstream, or `\"http://HOST:PORT\"`; either with `https`";
-    match &node.value {
-        Value::Text(text) => {
-            let plain = match plain(text, "proxy_pass") {
-                Ok(plain) => plain,
-                Err(mistake) => {
-                    section
-                        .sink
-                        .report(mistake.note("where a request goes is decided by its path, not by its content"));
-                    return None;
-                }
-            };
-            match parse_target(&plain, upstreams, section.sink) {
-                Ok(target) => return Some(target),
-                Err(why) => section.sink.report(unfit(text, message.to_owned(), why)),
-            }
+    let text = text_of(node, message, section.sink)?;
+    let plain = match plain(text, "proxy_pass") {
+        Ok(plain) => plain,
+        Err(mistake) => {
+            section.sink.report(mistake.note("where a request goes is decided by its path, not by its content"));
+            return None;
         }
-        Value::Broken => {}
-        value => {
-            let mistake = Diagnostic::error(message).at(node.span.clone());
-            section.sink.report(mistake.label(format!("this is {}", what(value))));
-        }
-    }
-    None
+    };
+    let target = parse_target(&plain, upstreams, section.sink);
+    target.map_err(|why| section.sink.report(unfit(text, message.to_owned(), why))).ok()
 }
 
 fn parse_target(text: &str, upstreams: &mut Upstreams, sink: &Sink) -> Result<Target, Unfit> {

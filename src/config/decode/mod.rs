@@ -26,8 +26,7 @@ use std::path::PathBuf;
 
 use super::directives::Place;
 use super::files::Files;
-use super::limits::Limits;
-use super::model::{Address, ClientLimits, Config, ProxySettings, UpstreamServer};
+use super::model::{Address, ClientLimits, Config, Limits, ProxySettings, UpstreamServer};
 use super::written::{self, Node, Sink, Table};
 use super::{Diagnostic, Env, address};
 use crate::balancer::Method;

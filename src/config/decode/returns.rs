@@ -1,8 +1,8 @@
 //! What does a server or a location answer without asking anybody? `return`. (nginx: `ngx_http_rewrite_module`, `return`.)
 
-use super::fields::{template, unfit};
+use super::fields::{one_template, template, unfit};
 use super::section::Section;
-use super::setting::what;
+use super::setting::refuse_kind;
 use crate::config::diagnostic::{Diagnostic, Unfit};
 use crate::config::directives::Place;
 use crate::config::model::Return;
@@ -35,13 +35,12 @@ pub(super) fn read(section: &Section<'_>) -> Option<Return> {
             })
         }
         Value::Table(table) => of_table(table, sink),
-        Value::Broken => None,
         Value::Integer(_) => {
             sink.report(Diagnostic::error(USAGE).at(node.span.clone()).label("a status is a number from 200 to 599"));
             None
         }
-        value => {
-            sink.report(Diagnostic::error(USAGE).at(node.span.clone()).label(format!("this is {}", what(value))));
+        _ => {
+            refuse_kind(node, USAGE, sink);
             None
         }
     }
@@ -77,17 +76,7 @@ fn goes_nowhere(status: u64) -> Diagnostic {
 
 fn of_table(table: &Table, sink: &Sink) -> Option<Return> {
     let section = Section::read(Place::Return, table, sink);
-    let one = |key: &str| match &section.node(key)?.value {
-        Value::Text(text) => template(text, key, Use::Request, sink).map(|template| (text, template)),
-        Value::Broken => None,
-        value => {
-            let place = section.node(key).map_or(section.span.clone(), |node| node.span.clone());
-            let mistake = Diagnostic::error(format!("`{key}` takes text in quotes")).at(place);
-            sink.report(mistake.label(format!("this is {}", what(value))));
-            None
-        }
-    };
-    let (url, text) = (one("location"), one("text"));
+    let (url, text) = (one_template(&section, "location"), one_template(&section, "text"));
     let status = section.optional_number("status");
     let place = |key: &str| section.key_span(key).unwrap_or(section.span.clone());
     if section.has("location") && section.has("text") {

@@ -7,7 +7,7 @@ use super::fields::{Inherited, texts, unfit};
 use super::limits::{Written, Zones};
 use super::location;
 use super::section::{Levels, Section, Settings};
-use super::setting::{plain, what};
+use super::setting::{other_kind, plain, refuse_kind};
 use super::tls;
 use super::top::trusts_somebody;
 use super::upstream::Upstreams;
@@ -206,10 +206,10 @@ fn mode(section: &Section<'_>, address: &Endpoint) -> Option<u32> {
                 }
             }
         }
-        Value::Broken => {}
-        value => {
-            let mistake = Diagnostic::error(message).at(node.span.clone());
-            section.sink.report(mistake.label(format!("this is {}", what(value))).help("write it in quotes"));
+        _ => {
+            if let Some(mistake) = other_kind(node, message) {
+                section.sink.report(mistake.help("write it in quotes"));
+            }
         }
     }
     None
@@ -230,10 +230,8 @@ fn listen_address(node: &Node, sink: &Sink) -> Option<Endpoint> {
             let listen = listen_words(&plain);
             listen.map_err(|why| sink.report(unfit(text, message.to_owned(), why))).ok()
         }
-        Value::Broken => None,
-        value => {
-            let mistake = Diagnostic::error(message).at(node.span.clone());
-            sink.report(mistake.label(format!("this is {}", what(value))));
+        _ => {
+            refuse_kind(node, message, sink);
             None
         }
     }

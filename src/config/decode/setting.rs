@@ -6,7 +6,7 @@ use crate::config::diagnostic::{Diagnostic, Unfit};
 use crate::config::directives::{Directive, Kind};
 use crate::config::suggest::closest;
 use crate::config::units;
-use crate::config::written::{Node, Text, Value};
+use crate::config::written::{Node, Sink, Text, Value};
 
 /// A value of one of the common kinds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -158,6 +158,37 @@ fn hint(directive: &Directive, node: &Node) -> Option<String> {
         }
         _ => None,
     }
+}
+
+/// The text that a setting takes. Anything else is reported, with what the setting takes.
+pub(super) fn text_of<'a>(node: &'a Node, takes: &str, sink: &Sink) -> Option<&'a Text> {
+    match &node.value {
+        Value::Text(text) => Some(text),
+        _ => {
+            refuse_kind(node, takes, sink);
+            None
+        }
+    }
+}
+
+/// The same, with what it says: variables of the request have no place in it.
+pub(super) fn plain_of<'a>(node: &'a Node, key: &str, takes: &str, sink: &Sink) -> Option<(&'a Text, String)> {
+    let text = text_of(node, takes, sink)?;
+    plain(text, key).map(|plain| (text, plain)).map_err(|mistake| sink.report(*mistake)).ok()
+}
+
+/// Reports a value that is not of the kind that its setting takes.
+pub(super) fn refuse_kind(node: &Node, takes: &str, sink: &Sink) {
+    if let Some(mistake) = other_kind(node, takes) {
+        sink.report(mistake);
+    }
+}
+
+/// That a value is not of the kind that its setting takes; `None`: it was reported already.
+pub(super) fn other_kind(node: &Node, takes: &str) -> Option<Diagnostic> {
+    let is_known = matches!(node.value, Value::Broken);
+    let mistake = || Diagnostic::error(takes).at(node.span.clone()).label(format!("this is {}", what(&node.value)));
+    (!is_known).then(mistake)
 }
 
 /// What a value is, for "this is …".

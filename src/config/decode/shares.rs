@@ -2,11 +2,11 @@
 
 use super::fields::{template, unfit};
 use super::section::{Section, Settings};
-use super::setting::{plain, what};
+use super::setting::{plain, refuse_kind, text_of};
 use super::upstream::Upstreams;
 use crate::config::diagnostic::{Diagnostic, Unfit};
 use crate::config::directives::Place;
-use crate::config::shares::{Mirror, Share, Split};
+use crate::config::model::{Mirror, Share, Split};
 use crate::config::suggest::closest;
 use crate::config::template::Use;
 use crate::config::written::{Node, Sink, Value};
@@ -17,14 +17,9 @@ const SPLIT: &str = "`split` takes a list: `[{ upstream = \"web-v2\", percent = 
 /// Reads `split` and `split_key`, if they are written here. `main` is where `proxy_pass` leads.
 pub(super) fn split(section: &Section<'_>, main: Option<usize>, upstreams: &mut Upstreams) -> Option<Split> {
     let sink = section.sink;
-    let key = section.node("split_key").and_then(|node| match &node.value {
-        Value::Text(text) => template(text, "split_key", Use::Request, sink),
-        Value::Broken => None,
-        value => {
-            let mistake = Diagnostic::error("`split_key` takes a template: `\"$remote_addr\"`").at(node.span.clone());
-            sink.report(mistake.label(format!("this is {}", what(value))));
-            None
-        }
+    let key = section.node("split_key").and_then(|node| {
+        let text = text_of(node, "`split_key` takes a template: `\"$remote_addr\"`", sink)?;
+        template(text, "split_key", Use::Request, sink)
     });
     let Some(node) = section.node("split") else {
         if let Some(place) = section.key_span("split_key") {
@@ -34,10 +29,7 @@ pub(super) fn split(section: &Section<'_>, main: Option<usize>, upstreams: &mut 
         return None;
     };
     let Value::List(nodes) = &node.value else {
-        if !matches!(node.value, Value::Broken) {
-            let mistake = Diagnostic::error(SPLIT).at(node.span.clone());
-            sink.report(mistake.label(format!("this is {}", what(&node.value))));
-        }
+        refuse_kind(node, SPLIT, sink);
         return None;
     };
     let mut shares = Vec::new();
@@ -48,11 +40,7 @@ pub(super) fn split(section: &Section<'_>, main: Option<usize>, upstreams: &mut 
                 section.required("percent", "percent = 5");
                 shares.extend(share(&section, main, upstreams));
             }
-            Value::Broken => {}
-            value => {
-                let mistake = Diagnostic::error(SPLIT).at(node.span.clone());
-                sink.report(mistake.label(format!("this is {}", what(value))));
-            }
+            _ => refuse_kind(node, SPLIT, sink),
         }
     }
     if shares.iter().map(|share| u64::from(share.share)).sum::<u64>() > u64::from(WHOLE) {
@@ -103,16 +91,12 @@ fn percent(node: &Node, sink: &Sink) -> Option<u32> {
             },
             Err(mistake) => sink.report(*mistake),
         },
-        Value::Broken => {}
         Value::Integer(_) => sink.report(Diagnostic::error(message).at(node.span.clone())),
         Value::Float => {
             let mistake = Diagnostic::error(message).at(node.span.clone()).label("this is a fraction");
             sink.report(mistake.help("write it in quotes: `\"0.5%\"`"));
         }
-        value => {
-            let mistake = Diagnostic::error(message).at(node.span.clone());
-            sink.report(mistake.label(format!("this is {}", what(value))));
-        }
+        _ => refuse_kind(node, message, sink),
     }
     None
 }

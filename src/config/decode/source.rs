@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use super::fields::unfit;
 use super::section::Section;
-use super::setting::{plain, what};
+use super::setting::plain_of;
 use crate::config::address;
 use crate::config::diagnostic::{Diagnostic, Unfit};
 use crate::config::directives::Place;
 use crate::config::model::{Address, Consul};
-use crate::config::written::{Table, Value};
+use crate::config::written::Table;
 
 /// Consul's own default port.
 const AGENT: &str = "127.0.0.1:8500";
@@ -56,16 +56,8 @@ pub(super) fn consul(table: &Table, outer: &Section<'_>) -> Option<Consul> {
 /// Where the agent is, at Consul's port unless another is written.
 fn agent(section: &Section<'_>) -> Option<Address> {
     let Some(node) = section.node("address") else { return address::server(AGENT).ok() };
-    let text = match &node.value {
-        Value::Text(text) => text,
-        Value::Broken => return None,
-        value => {
-            let mistake = Diagnostic::error("`address` takes text: `\"127.0.0.1:8500\"`").at(node.span.clone());
-            section.sink.report(mistake.label(format!("this is {}", what(value))));
-            return None;
-        }
-    };
-    let written = plain(text, "address").map_err(|mistake| section.sink.report(*mistake)).ok()?;
+    let takes = "`address` takes text: `\"127.0.0.1:8500\"`";
+    let (text, written) = plain_of(node, "address", takes, section.sink)?;
     let has_port = written.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
     let whole = if has_port { written } else { format!("{written}:8500") };
     match address::server(&whole) {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::fields::{is_field_name, template, unfit};
+use super::fields::{is_field_name, one_template, template, unfit};
 use super::section::{Section, Settings};
-use super::setting::{plain, what};
+use super::setting::{plain, text_of, what};
 use crate::affinity::Secret;
 use crate::config::diagnostic::{Diagnostic, Unfit};
 use crate::config::directives::Place;
@@ -13,7 +13,7 @@ use crate::config::model::{Learn, Sticky, StickyCookie, UpstreamServer};
 use crate::config::suggest::closest;
 use crate::config::template::{Part, Template, Use};
 use crate::config::units::{self, TimeUnit};
-use crate::config::written::{Node, Sink, Table, Text, Value};
+use crate::config::written::{Node, Sink, Table, Value};
 
 /// What there is to choose from.
 const WAYS: [&str; 3] = ["cookie", "route", "learn"];
@@ -211,36 +211,14 @@ fn templates(section: &Section<'_>, key: &str, place: Use) -> Option<Vec<Templat
 }
 
 fn variable(node: &Node, key: &str, place: Use, sink: &Sink) -> Option<Template> {
-    match &node.value {
-        Value::Text(text) => match template(text, key, place, sink)? {
-            template if template.is_constant() => {
-                let why = Unfit::because("there is no variable in it");
-                sink.report(unfit(text, format!("`{key}` is the same for every request"), why));
-                None
-            }
-            template => Some(template),
-        },
-        Value::Broken => None,
-        value => {
-            let mistake = Diagnostic::error(format!("`{key}` takes a variable, or a list of variables"));
-            sink.report(mistake.at(node.span.clone()).label(format!("this is {}", what(value))));
-            None
-        }
+    let text = text_of(node, &format!("`{key}` takes a variable, or a list of variables"), sink)?;
+    let template = template(text, key, place, sink)?;
+    if template.is_constant() {
+        let why = Unfit::because("there is no variable in it");
+        sink.report(unfit(text, format!("`{key}` is the same for every request"), why));
+        return None;
     }
-}
-
-/// The one template that a setting takes.
-fn one_template<'a>(section: &Section<'a>, key: &str) -> Option<(&'a Text, Template)> {
-    let node = section.node(key)?;
-    match &node.value {
-        Value::Text(text) => template(text, key, Use::Request, section.sink).map(|template| (text, template)),
-        Value::Broken => None,
-        value => {
-            let mistake = Diagnostic::error(format!("`{key}` takes text in quotes")).at(node.span.clone());
-            section.sink.report(mistake.label(format!("this is {}", what(value))));
-            None
-        }
-    }
+    Some(template)
 }
 
 /// The text of a template without variables.

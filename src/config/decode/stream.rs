@@ -3,7 +3,7 @@
 use super::fields::{next_upstream, parse_next_upstream, unfit};
 use super::section::{Levels, Section, Settings};
 use super::server::{self, Placed, overlap};
-use super::setting::{plain, what};
+use super::setting::{plain, plain_of};
 use super::top::trusts_somebody;
 use super::upstream::Upstreams;
 use crate::config::address;
@@ -123,16 +123,7 @@ fn target(section: &Section<'_>, upstreams: &mut Upstreams) -> Option<usize> {
     let name = upstreams.names().next().unwrap_or("app:5000").to_owned();
     let node = section.required("proxy_pass", &format!("proxy_pass = \"{name}\""))?;
     let message = "`proxy_pass` of a stream takes `\"NAME\"` of an upstream, or `\"HOST:PORT\"`";
-    let text = match &node.value {
-        Value::Text(text) => text,
-        Value::Broken => return None,
-        value => {
-            let mistake = Diagnostic::error(message).at(node.span.clone());
-            section.sink.report(mistake.label(format!("this is {}", what(value))));
-            return None;
-        }
-    };
-    let plain = plain(text, "proxy_pass").map_err(|mistake| section.sink.report(*mistake)).ok()?;
+    let (text, plain) = plain_of(node, "proxy_pass", message, section.sink)?;
     let upstream = match parse_target(&plain, upstreams, section.sink) {
         Ok(upstream) => upstream,
         Err(why) => {

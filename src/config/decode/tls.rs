@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::fields::{texts, unfit};
 use super::section::{Section, Settings};
-use super::setting::{plain, what};
+use super::setting::{plain, plain_of, refuse_kind};
 use crate::clock;
 use crate::config::diagnostic::{Diagnostic, Unfit};
 use crate::config::directives::Place;
@@ -29,13 +29,7 @@ pub(super) fn acceptor(table: &Table, sink: &Sink) -> Option<Arc<Acceptor>> {
     let clients = clients(&section);
     let versions = versions(&section);
     let settings = ServerSettings { pairs: pairs?, versions: versions?, clients: clients? };
-    match Acceptor::new(settings) {
-        Ok(acceptor) => Some(Arc::new(acceptor)),
-        Err(why) => {
-            sink.report(Diagnostic::error("this cannot be used for TLS").at(section.span.clone()).label(why));
-            None
-        }
-    }
+    usable(Acceptor::new(settings), &section)
 }
 
 /// `[upstream.NAME.tls]`, or its defaults; `None`: reported.
@@ -49,13 +43,15 @@ pub(super) fn connector(table: &Table, sink: &Sink) -> Option<Arc<Connector>> {
     };
     let versions = versions(&section);
     let settings = ClientSettings { trust: trust?, server_name: server_name?, pair: pair?, versions: versions? };
-    match Connector::new(settings) {
-        Ok(connector) => Some(Arc::new(connector)),
-        Err(why) => {
-            sink.report(Diagnostic::error("this cannot be used for TLS").at(section.span.clone()).label(why));
-            None
-        }
-    }
+    usable(Connector::new(settings), &section)
+}
+
+/// What was made from a section; why it could not be is reported.
+fn usable<T>(made: Result<T, String>, section: &Section<'_>) -> Option<Arc<T>> {
+    let report = |why| {
+        section.sink.report(Diagnostic::error("this cannot be used for TLS").at(section.span.clone()).label(why));
+    };
+    made.map(Arc::new).map_err(report).ok()
 }
 
 /// `hsts = "1y"` or `{ max_age = "1y", … }`: the value of Strict-Transport-Security (RFC 6797 §6.1).
@@ -98,10 +94,8 @@ pub(super) fn hsts(section: &Section<'_>) -> Option<Arc<str>> {
                 }
             }
         }
-        Value::Broken => return None,
-        value => {
-            let mistake = Diagnostic::error("`hsts` takes a time: `\"1y\"`, or a table with `max_age`");
-            section.sink.report(mistake.at(node.span.clone()).label(format!("this is {}", what(value))));
+        _ => {
+            refuse_kind(node, "`hsts` takes a time: `\"1y\"`, or a table with `max_age`", section.sink);
             return None;
         }
     };
@@ -269,7 +263,7 @@ fn trust(section: &Section<'_>) -> Option<Trust> {
 /// The certificates in the file that a key names; `Some(None)`: it is not written; `None`: reported.
 fn authorities(section: &Section<'_>, key: &str) -> Option<Option<Vec<CertificateDer<'static>>>> {
     let Some(node) = section.node(key) else { return Some(None) };
-    let (text, path) = one_text(node, key, section.sink)?;
+    let (text, path) = plain_of(node, key, &format!("`{key}` takes the path of a file"), section.sink)?;
     let bytes = contents(text, &path, key, section.sink)?;
     match tls::certificates(&bytes) {
         Ok(list) => Some(Some(list)),
@@ -290,21 +284,6 @@ fn server_name(section: &Section<'_>) -> Option<Option<String>> {
     let place = section.node("server_name").map_or(section.span.clone(), |node| node.span.clone());
     let mistake = Diagnostic::error("`server_name` takes the name in the servers' certificate: `\"example.com\"`");
     section.sink.report(mistake.at(place).label("a name without scheme, port and `*`"));
-    None
-}
-
-fn one_text<'a>(node: &'a Node, key: &str, sink: &Sink) -> Option<(&'a Text, String)> {
-    match &node.value {
-        Value::Text(text) => match plain(text, key) {
-            Ok(plain) => return Some((text, plain)),
-            Err(mistake) => sink.report(*mistake),
-        },
-        Value::Broken => {}
-        value => {
-            let mistake = Diagnostic::error(format!("`{key}` takes the path of a file"));
-            sink.report(mistake.at(node.span.clone()).label(format!("this is {}", what(value))));
-        }
-    }
     None
 }
 

@@ -5,16 +5,16 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use super::fields::{template, texts, unfit};
+use super::fields::{one_text, template, texts, unfit};
 use super::section::{Section, Settings};
 use super::server::overlap;
-use super::setting::{plain, what};
+use super::setting::{plain, text_of, what};
 use crate::config::diagnostic::{Diagnostic, Unfit};
 use crate::config::directives::Place;
 use crate::config::model::{Admin, AdminListen, Config, LogFormat, LogTarget, RealIpHeader, Server, StreamServer};
 use crate::config::suggest::closest;
 use crate::config::template::Use;
-use crate::config::written::{Text, Value};
+use crate::config::written::Value;
 use crate::config::{Env, TrustedProxies, address};
 use crate::endpoint::Endpoint;
 
@@ -140,16 +140,8 @@ fn access_log(top: &Section<'_>) -> LogTarget {
 
 fn log_format(top: &Section<'_>) -> LogFormat {
     let Some(node) = top.node("log_format") else { return LogFormat::Combined };
-    let text = match &node.value {
-        Value::Text(text) => text,
-        value => {
-            if !matches!(value, Value::Broken) {
-                let mistake = Diagnostic::error("`log_format` takes `\"combined\"`, `\"json\"` or a template");
-                top.sink.report(mistake.at(node.span.clone()).label(format!("this is {}", what(value))));
-            }
-            return LogFormat::Combined;
-        }
-    };
+    let takes = "`log_format` takes `\"combined\"`, `\"json\"` or a template";
+    let Some(text) = text_of(node, takes, top.sink) else { return LogFormat::Combined };
     match text.template().as_str() {
         "combined" => LogFormat::Combined,
         "json" => LogFormat::Json,
@@ -227,13 +219,9 @@ fn resolver(top: &Section<'_>) -> Vec<SocketAddr> {
 
 fn state_file(top: &Section<'_>) -> Option<PathBuf> {
     let (text, plain) = one_text(top, "state_file")?;
-    let why = match plain.as_str() {
-        "" => Unfit::because("it is empty"),
-        path if !path.starts_with('/') => Unfit::because("a relative path depends on where weir was started")
-            .help("write such as `\"/var/lib/weir/state.json\"`"),
-        path if path.ends_with('/') => Unfit::because("the name of the file is missing"),
-        path if path.contains('\0') => Unfit::because("no path has such a character"),
-        path => return Some(PathBuf::from(path)),
+    let why = match absolute(&plain, "file", "/var/lib/weir/state.json") {
+        Ok(path) => return Some(path),
+        Err(why) => why,
     };
     top.sink.report(unfit(text, "`state_file` takes the absolute path of a file".to_owned(), why));
     None
@@ -251,32 +239,27 @@ fn takeover(top: &Section<'_>, admin: &Admin) -> Option<PathBuf> {
         PathBuf::from(beside)
     });
     let Some((text, plain)) = one_text(top, "takeover") else { return beside };
-    let why = match plain.strip_prefix("unix:").unwrap_or(&plain) {
-        "off" => return None,
-        "" => Unfit::because("it is empty"),
-        path if !path.starts_with('/') => Unfit::because("a relative path depends on where weir was started")
-            .help("write such as `\"/run/weir/takeover.sock\"`"),
-        path if path.ends_with('/') => Unfit::because("the name of the socket is missing"),
-        path if path.contains('\0') => Unfit::because("no path has such a character"),
-        path if admin.is_some_and(|admin| admin.as_os_str() == path) => {
-            Unfit::because("the admin listener has that socket")
-        }
-        path => return Some(PathBuf::from(path)),
+    let written = plain.strip_prefix("unix:").unwrap_or(&plain);
+    if written == "off" {
+        return None;
+    }
+    let why = match absolute(written, "socket", "/run/weir/takeover.sock") {
+        Ok(path) if Some(&path) == admin => Unfit::because("the admin listener has that socket"),
+        Ok(path) => return Some(path),
+        Err(why) => why,
     };
     top.sink.report(unfit(text, "`takeover` takes the absolute path of a unix socket, or `\"off\"`".to_owned(), why));
     beside
 }
 
-/// The one text that a setting takes.
-fn one_text<'a>(section: &Section<'a>, key: &str) -> Option<(&'a Text, String)> {
-    let node = section.node(key)?;
-    match &node.value {
-        Value::Text(_) | Value::Broken => {}
-        value => {
-            let mistake = Diagnostic::error(format!("`{key}` takes text in quotes")).at(node.span.clone());
-            section.sink.report(mistake.label(format!("this is {}", what(value))));
-            return None;
-        }
-    }
-    texts(section, key).into_iter().next()
+/// The path of a file, from the root on.
+fn absolute(path: &str, what: &str, example: &str) -> Result<PathBuf, Unfit> {
+    Err(match path {
+        "" => Unfit::because("it is empty"),
+        path if !path.starts_with('/') => Unfit::because("a relative path depends on where weir was started")
+            .help(format!("write such as `\"{example}\"`")),
+        path if path.ends_with('/') => Unfit::because(format!("the name of the {what} is missing")),
+        path if path.contains('\0') => Unfit::because("no path has such a character"),
+        path => return Ok(PathBuf::from(path)),
+    })
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::fields::{template, texts, unfit};
 use super::health_check;
 use super::section::{Section, Settings};
-use super::setting::{plain, what};
+use super::setting::{other_kind, plain, text_of, what};
 use super::{source, sticky, tls};
 use crate::balancer::Method;
 use crate::config::diagnostic::{Diagnostic, Span, Unfit};
@@ -320,13 +320,8 @@ fn outliers(table: &Table, sink: &Sink) -> Outliers {
 fn method(section: &Section<'_>) -> (Method, Option<Template>) {
     let none = (Method::RoundRobin, None);
     let Some(node) = section.node("balance") else { return none };
-    let Value::Text(text) = &node.value else {
-        if !matches!(node.value, Value::Broken) {
-            let mistake = Diagnostic::error("`balance` takes text: `\"round_robin\"`, `\"least_conn\"`, …");
-            section.sink.report(mistake.at(node.span.clone()).label(format!("this is {}", what(&node.value))));
-        }
-        return none;
-    };
+    let takes = "`balance` takes text: `\"round_robin\"`, `\"least_conn\"`, …";
+    let Some(text) = text_of(node, takes, section.sink) else { return none };
     let written = text.template();
     match balance::parse(&written) {
         Ok((method, None)) => (method, None),
@@ -362,9 +357,7 @@ fn servers(section: &Section<'_>, name: &str, method: &Method) -> Vec<UpstreamSe
     let node = if others { section.node("servers") } else { section.required("servers", example) };
     let Some(node) = node else { return Vec::new() };
     let Value::List(nodes) = &node.value else {
-        if !matches!(node.value, Value::Broken) {
-            let mistake = Diagnostic::error("`servers` takes a list").at(node.span.clone());
-            let mistake = mistake.label(format!("this is {}", what(&node.value)));
+        if let Some(mistake) = other_kind(node, "`servers` takes a list") {
             section.sink.report(match &node.value {
                 Value::Text(text) => mistake.help(format!("write `servers = [\"{}\"]`", text.shown())),
                 _ => mistake.help(format!("write `{example}`")),
@@ -412,27 +405,16 @@ fn server(node: &Node, defaults: &Section<'_>, method: &Method) -> Option<Upstre
         Value::Table(table) => {
             let section = Section::read(Place::Peer, table, sink);
             refuse_contradictions(&section, method);
-            match &section.required("address", "address = \"app:5000\"")?.value {
-                Value::Text(text) => {
-                    let (text, address) = match section.node("service") {
-                        Some(_) => service_of(&section, text)?,
-                        None => address_of(text, sink)?,
-                    };
-                    Some(server_of(&section, &text, address))
-                }
-                Value::Broken => None,
-                value => {
-                    let place = section.node("address").map_or(node.span.clone(), |node| node.span.clone());
-                    let mistake = Diagnostic::error("`address` takes text: `\"app:5000\"`").at(place);
-                    sink.report(mistake.label(format!("this is {}", what(value))));
-                    None
-                }
-            }
+            let address = section.required("address", "address = \"app:5000\"")?;
+            let text = text_of(address, "`address` takes text: `\"app:5000\"`", sink)?;
+            let (text, address) = match section.node("service") {
+                Some(_) => service_of(&section, text)?,
+                None => address_of(text, sink)?,
+            };
+            Some(server_of(&section, &text, address))
         }
-        Value::Broken => None,
-        value => {
-            let mistake = Diagnostic::error("a server is an address, or a table with its address");
-            let mistake = mistake.at(node.span.clone()).label(format!("this is {}", what(value)));
+        _ => {
+            let mistake = other_kind(node, "a server is an address, or a table with its address")?;
             sink.report(mistake.help("write `\"app:5000\"` or `{ address = \"app:5000\", weight = 2 }`"));
             None
         }
@@ -445,8 +427,7 @@ fn refuse_contradictions(section: &Section<'_>, method: &Method) {
         let mistake = Diagnostic::error("a server is either `down` or to `drain`").at(place);
         section.sink.report(mistake.help("remove one of the two: `down` sends it nothing at all"));
     }
-    let by_key = matches!(method, Method::Hash { .. } | Method::IpHash);
-    if by_key && !section.time("slow_start").is_zero() {
+    if method.is_by_key() && !section.time("slow_start").is_zero() {
         let place = section.key_span("slow_start").unwrap_or(section.span.clone());
         let mistake = Diagnostic::error("`slow_start` cannot be used with `hash` and `ip_hash`").at(place);
         let mistake = mistake.note("the key alone decides there: a ramp would send its clients elsewhere and back");

@@ -1,8 +1,7 @@
 //! What might somebody write who comes from nginx, and what should they write here?
 
 use super::Place::{self, *};
-
-const EVERYWHERE: &[Place] = &[Top, Place::Server, Location];
+use super::place::EVERYWHERE;
 
 const LISTEN_TLS: &str = "TLS stands in `listen`: `{ address = \"0.0.0.0:443\", tls = { certificate = \"example.com.pem\", key = \"example.com.key\" } }`";
 

@@ -1,7 +1,6 @@
 //! Which servers does a `servers_file` list now? It is looked at every second, and may be replaced or written over.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use super::Told;
 use crate::balancer::Method;
 use crate::config::model::Config;
 use crate::config::peers;
+use crate::file;
 use crate::topology::{Change, Source};
 
 /// How often the file is looked at.
@@ -29,7 +29,7 @@ const MAX_FILE: u64 = 16 << 20;
 pub fn at_start(config: &Config) -> Vec<Change> {
     let files = config.upstreams.iter().filter_map(|upstream| Some((upstream, upstream.servers_file.as_deref()?)));
     let read = files.filter_map(|(upstream, path)| {
-        let peers = peers::parse(path, &contents(path).ok()?, &upstream.method).ok()?;
+        let peers = peers::parse(path, &file::text(path, MAX_FILE).ok()?, &upstream.method).ok()?;
         Some(Change::Discovered { group: Arc::clone(&upstream.name), source: Source::File, peers })
     });
     read.collect()
@@ -46,7 +46,7 @@ pub(super) async fn follow(group: Arc<str>, path: PathBuf, told: Told) {
                 stamp = settled(&path, stamp).await;
             }
             seen = Some(stamp);
-            let said = match contents(&path) {
+            let said = match file::text(&path, MAX_FILE) {
                 Ok(now) if text.as_ref() == Some(&now) => Ok(()),
                 Ok(now) => {
                     let peers = peers::parse(&path, &now, &method(&told, &group));
@@ -101,16 +101,4 @@ impl Stamp {
             [device, node, length, meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()]
         }))
     }
-}
-
-/// The text of a regular file: a pipe would make everything wait.
-fn contents(path: &Path) -> io::Result<String> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no regular file"));
-    }
-    let mut text = String::new();
-    if File::open(path)?.take(MAX_FILE + 1).read_to_string(&mut text)? as u64 > MAX_FILE {
-        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 16 MiB"));
-    }
-    Ok(text)
 }

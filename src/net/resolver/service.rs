@@ -24,21 +24,12 @@ pub struct Located {
 impl Dns {
     /// As [`Dns::ask`], for the whole name of a service.
     pub(super) async fn locate(&self, service: &str) -> Answer<Vec<Located>> {
-        let Some(candidates) = self.search.candidates(service) else { return Answer::NoSuchName };
-        let mut failed = None;
-        for name in candidates {
-            let answer = match self.records(name, RecordType::SRV).await {
-                Ok(Some(lookup)) => self.follow(&lookup).await,
-                Ok(None) => Answer::NoSuchName,
-                Err(why) => Answer::Failed(why),
-            };
-            match answer {
-                Answer::NoSuchName => {}
-                Answer::Failed(why) => failed = failed.or(Some(why)),
-                found => return found,
-            }
-        }
-        failed.map_or(Answer::NoSuchName, Answer::Failed)
+        let located = async |name: Name| match self.records(name, RecordType::SRV).await {
+            Ok(Some(lookup)) => self.follow(&lookup).await,
+            Ok(None) => Answer::NoSuchName,
+            Err(why) => Answer::Failed(why),
+        };
+        self.first(service, located).await
     }
 
     /// The records of a name; `Ok(None)`: it has none.

@@ -8,12 +8,12 @@ use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
 
 use super::Speaker;
-use crate::net::splice::Pipe;
+use crate::net::splice::Splice;
 use crate::net::{Buffer, Stream};
 
 /// How many bytes a client may send before it has a peer.
 const AHEAD: usize = 16 * 1024;
-/// A direction is long when this many bytes have gone through full buffers.
+/// A direction is long when this many bytes have gone through full buffers: then it is spliced.
 const LONG: u64 = 1024 * 1024;
 /// Fewer bytes than this are little for a pipe,
 const LITTLE: usize = 16 * 1024;
@@ -24,9 +24,9 @@ const PATIENCE: u32 = 8;
 #[derive(Debug, Default)]
 pub struct Way {
     buffer: Buffer,
-    /// There while there is something in it.
-    pipe: Option<Pipe>,
-    /// Bytes that came in full buffers, until they go through a pipe.
+    /// Where bytes go while there are many of them.
+    splice: Splice,
+    /// Bytes that came in full buffers, until they are spliced.
     bulk: u64,
     /// How often it was little.
     little: u32,
@@ -141,14 +141,13 @@ impl Way {
                     self.buffer.expect_bulk();
                 }
                 self.written += n as u64;
-            } else if let Some(pipe) = self.pipe.as_mut().filter(|pipe| !pipe.is_empty()) {
-                let Some(sink) = to.connection() else { return Poll::Ready(Err(Broken::Sink(Gone::Ended))) };
-                let n = ready!(pipe.poll_drain(cx, sink)).map_err(|error| Broken::sink(&error))?;
+            } else if let Some(drained) = self.splice.poll_drain(cx, to.connection()) {
+                let n = ready!(drained).map_err(|error| Broken::sink(&error))?;
                 self.written += n as u64;
             } else if self.ended && self.broken_off {
                 return Poll::Ready(Err(Broken::Source));
             } else if self.ended {
-                self.give_back();
+                self.buffer.rest();
                 if !self.telling {
                     self.telling = true;
                     to.shutdown_write();
@@ -158,7 +157,7 @@ impl Way {
             } else if let Poll::Ready(filled) = self.take(cx, from, to) {
                 filled.map_err(|_| Broken::Source)?;
             } else {
-                self.give_back();
+                self.buffer.rest();
                 // What was written may still wait within TLS.
                 if let Poll::Ready(Err(error)) = to.poll_flush(cx) {
                     return Poll::Ready(Err(Broken::sink(&error)));
@@ -169,22 +168,13 @@ impl Way {
         Poll::Ready(Ok(()))
     }
 
-    /// The memory is for others.
-    fn give_back(&mut self) {
-        self.buffer.rest();
-        self.pipe = None;
-    }
-
-    /// Takes what has come, into a pipe if there is much of it.
+    /// Takes what has come, and does not look at it if there is much.
     fn take<F: Speaker, T: Speaker>(&mut self, cx: &mut Context<'_>, from: &mut F, to: &T) -> Poll<io::Result<()>> {
-        let long = self.bulk >= LONG;
-        if long && self.pipe.is_none() {
-            self.pipe = Pipe::between(from.connection(), to.connection());
-        }
-        let (true, Some(pipe), Some(source)) = (long, &mut self.pipe, from.connection()) else {
+        let left = if self.bulk >= LONG { u64::MAX } else { 0 };
+        let Some(filled) = self.splice.poll_fill(cx, from.connection(), to.connection(), left) else {
             return self.fill(cx, from, Buffer::STREAMING);
         };
-        let n = ready!(pipe.poll_fill(cx, source, u64::MAX))?;
+        let n = ready!(filled)?;
         self.read += n as u64;
         self.ended = n == 0;
         self.little = if n < LITTLE { self.little + 1 } else { 0 };

@@ -3,10 +3,10 @@
 use super::answer::write_whole;
 use super::connection::{After, Connection};
 use super::headers::templated;
+use super::reply::{begin_head, end_head};
 use super::scratch::Scratch;
 use super::story::Story;
 use super::variables::Scope;
-use crate::clock;
 use crate::config::model::Return;
 use crate::config::template::Template;
 use crate::http1::{Method, Version, encode};
@@ -78,9 +78,7 @@ fn write(
         }
         None => {}
     }
-    encode::status_line(out, Version::Http11, fixed.status, phrase.as_bytes());
-    encode::field(out, b"Server", b"weir");
-    encode::field(out, b"Date", httpdate::fmt_http_date(clock::wall()).as_bytes());
+    begin_head(out, fixed.status);
     if let Some(location) = &fixed.location {
         let mut url = Vec::new();
         scope.append(location, &mut url);
@@ -99,12 +97,7 @@ fn write(
     if !has_no_body(fixed.status) {
         encode::content_length(out, body.len() as u64);
     }
-    if !framing.keep {
-        encode::field(out, b"Connection", b"close");
-    } else if framing.client == Version::Http10 {
-        encode::field(out, b"Connection", b"keep-alive");
-    }
-    encode::end_of_head(out);
+    end_head(out, framing.client, framing.keep);
     if framing.bare || has_no_body(fixed.status) {
         return 0;
     }

@@ -10,7 +10,7 @@ use super::grpc;
 use super::reply::Reply;
 use super::scratch::Scratch;
 use super::story::Story;
-use crate::config::limits::LogLevel;
+use crate::config::model::LogLevel;
 use crate::config::template::Template;
 use crate::endpoint::ClientAddr;
 use crate::shape::{Admission, Full, Held, MAX_LIMITS, Notices, RequestLimit};

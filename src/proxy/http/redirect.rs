@@ -4,10 +4,10 @@ use std::io::Write;
 
 use super::answer::write_all;
 use super::connection::{After, Connection};
+use super::reply::{begin_head, end_head};
 use super::scratch::Scratch;
 use super::story::Story;
-use crate::clock;
-use crate::http1::{Known, Method, RequestHead, Version, encode};
+use crate::http1::{Known, Method, RequestHead, encode};
 
 /// Where browsers expect TLS, so that the port is not named.
 const HTTPS: u16 = 443;
@@ -38,18 +38,11 @@ pub async fn answer(
     let phrase = encode::reason_phrase(story.status);
     let body = format!("{} {phrase}: this server is reached by https\n", story.status);
     let out = &mut s.to_client;
-    encode::status_line(out, Version::Http11, story.status, phrase.as_bytes());
-    encode::field(out, b"Server", b"weir");
-    encode::field(out, b"Date", httpdate::fmt_http_date(clock::wall()).as_bytes());
+    begin_head(out, story.status);
     encode::field(out, b"Content-Type", b"text/plain; charset=utf-8");
     encode::content_length(out, body.len() as u64);
     encode::field(out, b"Location", &location);
-    if !keep {
-        encode::field(out, b"Connection", b"close");
-    } else if s.request.version() == Version::Http10 {
-        encode::field(out, b"Connection", b"keep-alive");
-    }
-    encode::end_of_head(out);
+    end_head(out, s.request.version(), keep);
     if method != Method::Head {
         out.extend_from_slice(body.as_bytes());
         story.body_sent = body.len() as u64;

@@ -15,7 +15,7 @@ use super::side;
 use super::upload::{Side, Stopped, Upload};
 use crate::http1::{Event, encode};
 use crate::net::Buffer;
-use crate::net::splice::{LONG, Pipe};
+use crate::net::splice::Splice;
 use crate::proxy::conversation::Speaker;
 use crate::telemetry::Failure;
 
@@ -34,7 +34,7 @@ pub struct Relay {
     /// Bytes at the front of `Scratch::peer_in` that are data to be sent as they are.
     direct: usize,
     /// Where data goes that nobody need see, while there is much of it.
-    pipe: Option<Pipe>,
+    splice: Splice,
     /// The peer has said all.
     ended: bool,
     /// Bytes given to the client's socket.
@@ -55,7 +55,8 @@ pub enum Cut {
 impl Relay {
     /// A delivery whose head is in `Scratch::to_client`.
     pub fn new(delivery: Delivery) -> Relay {
-        Relay { delivery, sent_of_out: 0, direct: 0, pipe: None, ended: delivery == Delivery::Empty, sent: 0, body: 0 }
+        let (splice, ended) = (Splice::default(), delivery == Delivery::Empty);
+        Relay { delivery, sent_of_out: 0, direct: 0, splice, ended, sent: 0, body: 0 }
     }
 
     /// Streams until the peer has said all; what was read of it may not be with the client yet: see
@@ -145,11 +146,7 @@ impl Relay {
     }
 
     fn has_pending(&self, s: &Scratch) -> bool {
-        self.direct > 0 || self.sent_of_out < s.to_client.len() || self.piped().is_some()
-    }
-
-    fn piped(&self) -> Option<&Pipe> {
-        self.pipe.as_ref().filter(|pipe| !pipe.is_empty())
+        self.direct > 0 || self.sent_of_out < s.to_client.len() || !self.splice.is_empty()
     }
 
     /// Moves bytes until either side makes it wait. Ready when the peer has said all.
@@ -188,7 +185,7 @@ impl Relay {
         }
     }
 
-    /// Reads more of the body; much of it, if it is passed on as it is, into a pipe.
+    /// Takes more of the body: splices it if there is much of it that is passed on as it is, or else reads it.
     fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
@@ -197,27 +194,23 @@ impl Relay {
         s: &mut Scratch,
     ) -> Poll<io::Result<usize>> {
         if self.body > 0 {
-            let left = s.body_out.remaining_data();
-            if left >= LONG && self.delivery != Delivery::Chunked && self.pipe.is_none() {
-                self.pipe = Pipe::between(peer.connection(), client.connection());
-            }
-            // Between two chunks nothing is data for certain: they are read.
-            let pipe = self.pipe.as_mut().filter(|_| left > 0);
-            if let (Some(pipe), Some(source)) = (pipe, peer.connection()) {
-                let Poll::Ready(filled) = pipe.poll_fill(cx, source, left) else {
-                    // For others, meanwhile.
+            // Between two chunks nothing is data for certain.
+            let left = if self.delivery == Delivery::Chunked { 0 } else { s.body_out.remaining_data() };
+            match self.splice.poll_fill(cx, peer.connection(), client.connection(), left) {
+                Some(Poll::Ready(filled)) => {
+                    let n = filled?;
+                    s.body_out.pass(n as u64);
+                    self.body += n as u64;
+                    // A length is over with its last byte.
+                    self.ended = s.body_out.is_done();
+                    return Poll::Ready(Ok(n));
+                }
+                Some(Poll::Pending) => {
                     s.peer_in.rest();
-                    self.pipe = None;
                     return Poll::Pending;
-                };
-                let n = filled?;
-                s.body_out.pass(n as u64);
-                self.body += n as u64;
-                // A length is over with its last byte.
-                self.ended = s.body_out.is_done();
-                return Poll::Ready(Ok(n));
+                }
+                None => s.peer_in.expect_bulk(),
             }
-            s.peer_in.expect_bulk();
         }
         peer.poll_fill(&mut s.peer_in, cx, Buffer::STREAMING)
     }
@@ -279,9 +272,8 @@ impl Relay {
         progress: &mut bool,
     ) -> Poll<Result<(), ClientEnd>> {
         while self.has_pending(s) {
-            if let Some(pipe) = self.pipe.as_mut().filter(|pipe| !pipe.is_empty()) {
-                let Some(sink) = client.connection() else { return Poll::Ready(Err(ClientEnd::Gone)) };
-                let Ok(n) = ready!(pipe.poll_drain(cx, sink)) else { return Poll::Ready(Err(ClientEnd::Gone)) };
+            if let Some(drained) = self.splice.poll_drain(cx, client.connection()) {
+                let Ok(n) = ready!(drained) else { return Poll::Ready(Err(ClientEnd::Gone)) };
                 *progress = true;
                 self.sent += n as u64;
                 continue;

@@ -31,9 +31,7 @@ impl Reply {
         for piece in [" ", phrase, ": ", self.text, "\n"] {
             body.extend_from_slice(piece.as_bytes());
         }
-        encode::status_line(out, Version::Http11, self.status, phrase.as_bytes());
-        encode::field(out, b"Server", b"weir");
-        encode::field(out, b"Date", httpdate::fmt_http_date(clock::wall()).as_bytes());
+        begin_head(out, self.status);
         encode::field(out, b"Content-Type", b"text/plain; charset=utf-8");
         encode::content_length(out, body.len() as u64);
         if let Some(after) = self.retry_after {
@@ -47,18 +45,30 @@ impl Reply {
         if self.status == 405 {
             encode::field(out, b"Allow", b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH");
         }
-        if !keep_alive {
-            encode::field(out, b"Connection", b"close");
-        } else if client == Version::Http10 {
-            encode::field(out, b"Connection", b"keep-alive");
-        }
-        encode::end_of_head(out);
+        end_head(out, client, keep_alive);
         if bare {
             return 0;
         }
         out.extend_from_slice(&body);
         body.len() as u64
     }
+}
+
+/// How every head of weir's own begins.
+pub fn begin_head(out: &mut Vec<u8>, status: u16) {
+    encode::status_line(out, Version::Http11, status, encode::reason_phrase(status).as_bytes());
+    encode::field(out, b"Server", b"weir");
+    encode::field(out, b"Date", httpdate::fmt_http_date(clock::wall()).as_bytes());
+}
+
+/// How every head of weir's own ends: with what becomes of the client's connection.
+pub fn end_head(out: &mut Vec<u8>, client: Version, keep_alive: bool) {
+    if !keep_alive {
+        encode::field(out, b"Connection", b"close");
+    } else if client == Version::Http10 {
+        encode::field(out, b"Connection", b"keep-alive");
+    }
+    encode::end_of_head(out);
 }
 
 #[cfg(test)]

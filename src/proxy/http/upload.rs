@@ -8,7 +8,7 @@ use super::scratch::Scratch;
 use super::side;
 use crate::http1::{Event, Framing, encode};
 use crate::net::Buffer;
-use crate::net::splice::{LONG, Pipe};
+use crate::net::splice::Splice;
 use crate::proxy::conversation::Speaker;
 
 /// How a body is framed towards the peer.
@@ -32,7 +32,7 @@ pub struct Upload {
     /// Bytes at the front of `Scratch::client_in` that are data to be sent as they are.
     direct: usize,
     /// Where data goes that nobody need see, while there is much of it.
-    pipe: Option<Pipe>,
+    splice: Splice,
     /// Nothing more will be added to what is to be sent.
     ended: bool,
     /// All was sent, or the peer takes no more.
@@ -72,7 +72,7 @@ impl Upload {
             head_at: 0,
             body_at: 0,
             direct: 0,
-            pipe: None,
+            splice: Splice::default(),
             ended: body.complete,
             done: false,
             cut: false,
@@ -96,7 +96,7 @@ impl Upload {
             head_at: 0,
             body_at: 0,
             direct: 0,
-            pipe: None,
+            splice: Splice::default(),
             ended: true,
             done: true,
             cut: false,
@@ -159,10 +159,9 @@ impl Upload {
                 s.client_in.consume(n);
                 self.direct -= n;
                 *progress = true;
-            } else if let Some(pipe) = self.pipe.as_mut().filter(|pipe| !pipe.is_empty()) {
+            } else if let Some(drained) = self.splice.poll_drain(cx, peer.connection()) {
                 self.waits_for = Side::Peer;
-                let sink = peer.connection().ok_or(io::ErrorKind::Unsupported);
-                ready!(pipe.poll_drain(cx, sink.map_err(|kind| Stopped::Peer(kind.into()))?)).map_err(Stopped::Peer)?;
+                ready!(drained).map_err(Stopped::Peer)?;
                 *progress = true;
             } else if self.ended {
                 self.waits_for = Side::Peer;
@@ -178,35 +177,35 @@ impl Upload {
         }
     }
 
-    /// Takes more of the body into a pipe, if there is much of it and it is passed on as it is; `None`: else.
-    fn poll_pipe(
+    /// Splices the body if there is much of it that is passed on as it is, or else reads it.
+    fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
-        client: &side::Side,
+        client: &mut side::Side,
         peer: &side::Side,
         s: &mut Scratch,
         body: &mut Body,
-    ) -> Option<Poll<io::Result<usize>>> {
-        let left = s.body_in.remaining_data();
-        if left >= LONG && body.streamed && !self.chunked && self.pipe.is_none() {
-            self.pipe = Pipe::between(client.connection(), peer.connection());
-        }
-        // Between two chunks nothing is data for certain: they are read.
-        let (pipe, source) = (self.pipe.as_mut().filter(|_| left > 0)?, client.connection()?);
-        let filled = pipe.poll_fill(cx, source, left);
-        match &filled {
-            Poll::Ready(Ok(n)) => {
-                s.body_in.pass(*n as u64);
-                body.received += *n as u64;
+    ) -> Poll<io::Result<usize>> {
+        // Between two chunks nothing is data for certain.
+        let left = if body.streamed && !self.chunked { s.body_in.remaining_data() } else { 0 };
+        match self.splice.poll_fill(cx, client.connection(), peer.connection(), left) {
+            Some(Poll::Ready(filled)) => {
+                let n = filled?;
+                s.body_in.pass(n as u64);
+                body.received += n as u64;
+                Poll::Ready(Ok(n))
             }
-            Poll::Ready(Err(_)) => {}
-            Poll::Pending => {
-                // For others, meanwhile.
+            Some(Poll::Pending) => {
                 s.client_in.rest();
-                self.pipe = None;
+                Poll::Pending
+            }
+            None => {
+                if body.received > s.gathered.len() as u64 {
+                    s.client_in.expect_bulk();
+                }
+                client.poll_fill(&mut s.client_in, cx, Buffer::STREAMING)
             }
         }
-        Some(filled)
     }
 
     /// Takes more of the body from the client.
@@ -261,14 +260,7 @@ impl Upload {
             Event::NeedMore => {
                 s.client_in.consume(decoded.consumed);
                 self.waits_for = Side::Client;
-                if body.received > s.gathered.len() as u64 {
-                    s.client_in.expect_bulk();
-                }
-                let filled = match self.poll_pipe(cx, client, peer, s, body) {
-                    Some(filled) => ready!(filled),
-                    None => ready!(client.poll_fill(&mut s.client_in, cx, Buffer::STREAMING)),
-                };
-                match filled {
+                match ready!(self.poll_fill(cx, client, peer, s, body)) {
                     Ok(1..) => {
                         *progress = true;
                         // A length is over with its last byte.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::model::{Listen, NextUpstream};
+use super::proxy::NextUpstream;
+use super::server::Listen;
 
 /// `[[stream]]`: connections of TCP, or datagrams of UDP, go to a group as they come. (nginx: the `stream` module.)
 #[derive(Clone, Debug, PartialEq)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::template::Template;
+use crate::config::template::Template;
 
 /// `split`, with `split_key`.
 #[derive(Clone, Debug, PartialEq)]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::template::Template;
+use crate::config::template::Template;
 use crate::shape::Rate;
 
 /// What limits the requests of a location, after inheritance.

@@ -1,10 +1,10 @@
-//! Bytes from one socket to another that never come to this process: `splice(2)` through a pipe.
+//! A pipe that bytes of one socket go through to another, by `splice(2)`.
 //!
 //! Pipes are lent by the thread, and given back when they are dropped.
 
 use std::cell::RefCell;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::task::{Context, Poll, ready};
 
 use rustix::net::RecvFlags;
@@ -12,10 +12,8 @@ use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-use super::Stream;
+use crate::net::Stream;
 
-/// What is left of a message is long when it is so many bytes: then they are worth a pipe.
-pub const LONG: u64 = 128 * 1024;
 /// What a pipe holds, in bytes: of the kernel's memory, and of what a slow reader keeps waiting.
 const SIZE: usize = 256 * 1024;
 
@@ -63,7 +61,7 @@ impl Ends {
 
 /// A pipe that bytes go through. Nobody else's are in it.
 #[derive(Debug)]
-pub struct Pipe {
+pub(super) struct Pipe {
     /// `None` only while it is dropped.
     ends: Option<Ends>,
     held: usize,
@@ -84,59 +82,58 @@ impl Drop for Pipe {
 
 impl Pipe {
     /// One for what `from` says and `to` is to hear; `None`: their bytes may not pass unseen, or there is none to be had.
-    pub fn between(from: Option<&Stream>, to: Option<&Stream>) -> Option<Pipe> {
-        let ends = match (from?.tcp(), to?.tcp()) {
-            (Some(_), Some(_)) => PIPES_OF_THREAD.with_borrow_mut(Pipes::lend)?,
-            _ => return None,
-        };
+    pub(super) fn between(from: &Stream, to: &Stream) -> Option<Pipe> {
+        from.tcp().and(to.tcp())?;
+        let ends = PIPES_OF_THREAD.with_borrow_mut(Pipes::lend)?;
         Some(Pipe { ends: Some(ends), held: 0 })
     }
 
     /// Whether nothing is in it.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.held == 0
     }
 
     /// Takes what has come into the empty pipe, at most `limit` bytes; 0 is the end of the stream.
-    pub fn poll_fill(&mut self, cx: &mut Context<'_>, from: &Stream, limit: u64) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, from: &Stream, limit: u64) -> Poll<io::Result<usize>> {
         // Of a pipe that has something in it, the kernel's "would block" could be the pipe's own.
         debug_assert!(self.is_empty());
         let (Some(tcp), Some(ends)) = (from.tcp(), &self.ends) else { return unsupported() };
         let size = usize::try_from(limit).map_or(SIZE, |limit| limit.min(SIZE));
-        loop {
-            ready!(tcp.poll_read_ready(cx))?;
-            let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-            let moved = tcp.try_io(Interest::READABLE, || Ok(splice(tcp, None, &ends.write, None, size, flags)?));
-            match moved {
-                Ok(n) => {
-                    self.held = n;
-                    if n as u64 == limit {
-                        look_for_more(tcp);
-                    }
-                    return Poll::Ready(Ok(n));
-                }
-                Err(error) if is_momentary(&error) => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+        let n = ready!(poll_splice(cx, tcp, Interest::READABLE, tcp.as_fd(), ends.write.as_fd(), size))?;
+        self.held = n;
+        if n as u64 == limit {
+            look_for_more(tcp);
         }
+        Poll::Ready(Ok(n))
     }
 
     /// Gives what the kernel takes of it.
-    pub fn poll_drain(&mut self, cx: &mut Context<'_>, to: &Stream) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_drain(&mut self, cx: &mut Context<'_>, to: &Stream) -> Poll<io::Result<usize>> {
         let (Some(tcp), Some(ends)) = (to.tcp(), &self.ends) else { return unsupported() };
-        loop {
-            ready!(tcp.poll_write_ready(cx))?;
-            let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
-            let moved = tcp.try_io(Interest::WRITABLE, || Ok(splice(&ends.read, None, tcp, None, self.held, flags)?));
-            match moved {
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(n) => {
-                    self.held -= n;
-                    return Poll::Ready(Ok(n));
-                }
-                Err(error) if is_momentary(&error) => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+        let n = ready!(poll_splice(cx, tcp, Interest::WRITABLE, ends.read.as_fd(), tcp.as_fd(), self.held))?;
+        if n == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        self.held -= n;
+        Poll::Ready(Ok(n))
+    }
+}
+
+/// Moves up to `size` bytes, as soon as `tcp` lets some go.
+fn poll_splice(
+    cx: &mut Context<'_>,
+    tcp: &TcpStream,
+    interest: Interest,
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    size: usize,
+) -> Poll<io::Result<usize>> {
+    loop {
+        ready!(if interest.is_readable() { tcp.poll_read_ready(cx) } else { tcp.poll_write_ready(cx) })?;
+        let flags = SpliceFlags::MOVE | SpliceFlags::NONBLOCK;
+        match tcp.try_io(interest, || Ok(splice(from, None, to, None, size, flags)?)) {
+            Err(error) if is_momentary(&error) => {}
+            moved => return Poll::Ready(moved),
         }
     }
 }
