@@ -251,17 +251,20 @@ impl Connection {
     /// Serves requests as long as they come without a pause.
     async fn busy(&mut self, scratch: &mut Scratch) -> After {
         loop {
+            // What is rare is boxed, so that a request that waits is a small future.
             let began = match self.head(scratch).await {
                 Head::Whole { began } => began,
                 Head::Nothing => return After::KeepAlive,
                 Head::Gone => return After::Close,
                 Head::TimedOut { began } => {
-                    return request::refuse_late(self, scratch, began).await;
+                    return Box::pin(request::refuse_late(self, scratch, began)).await;
                 }
                 Head::Bad { .. } if self.is_misspoken(scratch.client_in.data()) => {
                     return Box::pin(self.refuse_preface(scratch)).await;
                 }
-                Head::Bad { reject, began } => return request::refuse(self, scratch, &reject, began).await,
+                Head::Bad { reject, began } => {
+                    return Box::pin(request::refuse(self, scratch, &reject, began)).await;
+                }
             };
             self.requests += 1;
             let after = request::serve(self, scratch, began).await;

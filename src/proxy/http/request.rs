@@ -76,7 +76,7 @@ pub async fn serve(conn: &mut Connection, s: &mut Scratch, began: Timestamp) -> 
     let mut story = Story::new(began, client_address(conn, &s.request));
     let route = match find_route(conn, s, &mut story) {
         Ok(route) => route,
-        Err(unrouted) => return turn_away(conn, s, story, unrouted).await,
+        Err(unrouted) => return Box::pin(turn_away(conn, s, story, unrouted)).await,
     };
     conn.keepalive_timeout = route.client.keepalive_timeout;
     if let Some(fixed) = &route.location.fixed {
