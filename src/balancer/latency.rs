@@ -136,8 +136,8 @@ impl Latency {
     }
 
     /// From now on, it is known how many requests are not finished, and since when. That stays so: it costs four additions
-    /// a request.
-    pub(super) fn count_unfinished(&self) {
+    /// a request. What [`Method::goes_by_unfinished`](super::Method::goes_by_unfinished) needs.
+    pub fn count_unfinished(&self) {
         self.unfinished.get_or_init(Box::default);
     }
 

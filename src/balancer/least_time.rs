@@ -123,10 +123,8 @@ impl LeastTime {
     }
 
     fn consider(&self, peer: usize, peers: &dyn Candidates) -> Seeming {
-        let latency = peers.latency(peer);
-        latency.count_unfinished();
         if self.inflight {
-            latency.observe_unfinished(self.measure, peers.now());
+            peers.latency(peer).observe_unfinished(self.measure, peers.now());
         }
         Seeming { peer, expected: self.expectation(peer, peers) }
     }

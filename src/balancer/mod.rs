@@ -118,6 +118,12 @@ impl Method {
     pub fn is_by_key(&self) -> bool {
         matches!(self, Method::IpHash | Method::Hash { .. })
     }
+
+    /// Whether a pick asks for requests that are not finished: of its members they must be counted
+    /// ([`Latency::count_unfinished`]).
+    pub fn goes_by_unfinished(&self) -> bool {
+        matches!(self, Method::LeastTime { .. })
+    }
 }
 
 /// How `random two` chooses between its two draws.

@@ -39,6 +39,9 @@ impl Tier {
     }
 
     pub(super) fn build(&self, method: Method) -> Box<dyn Balancer> {
+        if method.goes_by_unfinished() {
+            self.peers.iter().for_each(|peer| peer.latency.count_unfinished());
+        }
         build(&method, &self.members(), 1)
     }
 

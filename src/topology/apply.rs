@@ -328,6 +328,9 @@ impl Step<'_> {
                 && pairs()
                     .all(|(a, b)| (a.server.weight, a.server.fail_timeout) == (b.server.weight, b.server.fail_timeout))
         };
+        if upstream.method.goes_by_unfinished() {
+            seats.iter().for_each(|seat| seat.peer.latency.count_unfinished());
+        }
         let balancer: Arc<dyn Balancer> = match old.filter(same) {
             Some(old) => old.balancer.clone(),
             None => balancer::build(&upstream.method, &members, self.seed).into(),

@@ -111,6 +111,20 @@ fn times_are_measured_from_the_pick() {
 }
 
 #[test]
+fn least_time_is_told_of_requests_that_wait() {
+    let method = Method::LeastTime { measure: Measure::Header, inflight: true };
+    let (_topology, group) = group(Upstream { method, ..upstream("a, b") });
+    for _ in 0..2 {
+        let mut lease = lease(&group);
+        lease.head_received(at(1));
+        lease.finish(Outcome::Success, at(1));
+    }
+    let waits = group.try_lease(&get(&Tried::new()), at(2)).expect("both are up");
+    let other = if &*waits.peer().text == "a" { "b" } else { "a" };
+    assert_eq!(several(&group, 4, at(8)), [other; 4].join(" "));
+}
+
+#[test]
 fn a_client_that_gives_up_late_blames_the_peer_and_a_quick_one_does_not() {
     // usual time to the head in s, head seen, waited in s; whether the peer is blamed
     let table = [
