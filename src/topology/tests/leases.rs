@@ -113,15 +113,17 @@ fn times_are_measured_from_the_pick() {
 #[test]
 fn least_time_is_told_of_requests_that_wait() {
     let method = Method::LeastTime { measure: Measure::Header, inflight: true };
-    let (_topology, group) = group(Upstream { method, ..upstream("a, b") });
-    for _ in 0..2 {
-        let mut lease = lease(&group);
-        lease.head_received(at(1));
-        lease.finish(Outcome::Success, at(1));
+    let (_topology, group) = group(Upstream { method, ..upstream("a weight=4, b") });
+    for name in ["a", "b"] {
+        let latency = &peer(&group, name).latency;
+        let mut timing = latency.picked(T0);
+        latency.header(&mut timing, at(1));
+        latency.finished(timing, at(1));
     }
     let waits = group.try_lease(&get(&Tried::new()), at(2)).expect("both are up");
-    let other = if &*waits.peer().text == "a" { "b" } else { "a" };
-    assert_eq!(several(&group, 4, at(8)), [other; 4].join(" "));
+    assert_eq!(&*waits.peer().text, "a");
+    assert_eq!(several(&group, 2, at(2)), "a a", "two at once with four times the weight");
+    assert_eq!(several(&group, 2, at(8)), "b b", "nothing has come of it for 6 s");
 }
 
 #[test]
