@@ -1,6 +1,7 @@
 //! What do the options of `Connection` ask for?
 
 use super::field::{FieldSection, Span};
+use super::word::{equal, find};
 use super::{Known, Reason, Version};
 
 /// What both sides of a connection say about it.
@@ -16,7 +17,12 @@ const MOST: usize = 64;
 
 impl Options {
     /// Reads all `Connection` fields, and marks the fields they name.
+    #[inline]
     pub(super) fn read(fields: &mut FieldSection) -> Result<Options, Reason> {
+        if fields.has(Known::Connection) { Options::read_all(fields) } else { Ok(Options::default()) }
+    }
+
+    fn read_all(fields: &mut FieldSection) -> Result<Options, Reason> {
         let mut options = Options::default();
         let mut seen = 0;
         for i in 0..fields.len() {
@@ -24,7 +30,7 @@ impl Options {
             let (mut at, end) = (value.start, value.end);
             while at < end {
                 let rest = fields.text(Span { start: at, end });
-                let len = memchr::memchr(b',', rest).unwrap_or(rest.len()) as u32;
+                let len = find(rest, |word| equal(word, b',')) as u32;
                 let part = Span { start: at, end: at + len };
                 at = part.end + 1;
                 let option = fields.text(part).trim_ascii();
@@ -69,6 +75,7 @@ mod tests {
         assert_eq!(options, Options { close: false, keep_alive: true, upgrade: true });
         assert_eq!(read("Connection: closed, enclose\r\n").0, Options::default());
         assert!(read("Connection: foo,close\r\n").0.close);
+        assert!(!read("Connection: foo\u{ac}close\r\n").0.close);
     }
 
     #[test]

@@ -175,8 +175,22 @@ pub fn reason_phrase(status: u16) -> &'static str {
 
 /// Whether this can be a field name, or a method: a token (RFC 9110 §5.6.2).
 pub fn is_name(name: &[u8]) -> bool {
-    !name.is_empty() && name.iter().all(|&byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
+    !name.is_empty() && name.iter().all(|&byte| IN_TOKENS[usize::from(byte)])
 }
+
+static IN_TOKENS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = matches!(
+            byte as u8,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-'
+            | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        );
+        byte += 1;
+    }
+    table
+};
 
 /// Whether this can be a field value: no control characters but the tab.
 pub fn is_value(value: &[u8]) -> bool {
@@ -230,6 +244,10 @@ mod tests {
     #[test]
     fn names_are_tokens_and_values_are_without_controls() {
         assert!(is_name(b"X-Abc_1!"));
+        for byte in 0..=255u8 {
+            let token = byte.is_ascii_graphic() && !b"\"(),/:;<=>?@[\\]{}".contains(&byte);
+            assert_eq!(is_name(&[byte]), token, "{byte:#x}");
+        }
         for bad in ["", "a b", "a:", "a\r", "a\0", "\u{e9}", "(a)", "a/b", "a@b", "a=b", "\"a\"", "a,b"] {
             assert!(!is_name(bad.as_bytes()), "{bad:?}");
         }

@@ -1,6 +1,8 @@
 //! What fields does a head or trailer section have?
 
 use super::encode::{self, is_name, is_value};
+use super::known::read_name;
+use super::word::line_end;
 use super::{Known, Limits, Reason};
 
 /// One field line.
@@ -20,7 +22,17 @@ pub struct Field<'a> {
 pub struct FieldSection {
     /// For a head: all of it, the first line included.
     pub(super) bytes: Vec<u8>,
-    index: Vec<Entry>,
+    index: Index,
+}
+
+/// Where the fields are, and of which kinds there are any.
+#[derive(Clone, Debug, Default)]
+struct Index {
+    entries: Vec<Entry>,
+    /// A bit for each kind.
+    present: u64,
+    /// Those of which there is more than one.
+    repeated: u64,
 }
 
 /// A part of [`FieldSection::bytes`].
@@ -31,6 +43,10 @@ pub(super) struct Span {
 }
 
 impl Span {
+    pub(super) fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+
     pub(super) fn at(start: usize, len: usize) -> Span {
         Span { start: start as u32, end: (start + len) as u32 }
     }
@@ -50,9 +66,10 @@ struct Entry {
 const NAMED: u8 = 1;
 /// The name has a byte that is neither letter, digit nor hyphen.
 const UNUSUAL: u8 = 2;
+/// White space stands between the value and its CRLF.
+const BLANK: u8 = 4;
 
-/// Field lines that are parsed without preparing room for the most there can be.
-const FEW: usize = 32;
+const _: () = assert!((Known::Other as u8) < u64::BITS as u8, "a bit for each kind");
 
 impl Field<'_> {
     /// Whether the field stays on this connection: by its kind, or since `Connection` names it (RFC 9110 §7.6.1).
@@ -70,22 +87,22 @@ impl Field<'_> {
 impl FieldSection {
     /// All fields, in order.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = Field<'_>> + Clone {
-        self.index.iter().map(|entry| self.field(entry))
+        self.index.entries.iter().map(|entry| self.field(entry))
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.index.len()
+        self.index.entries.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.index.is_empty()
+        self.index.entries.is_empty()
     }
 
     /// The value of the first field of this kind.
     pub fn get(&self, known: Known) -> Option<&[u8]> {
-        self.index.iter().find(|entry| entry.known == known).map(|entry| self.field(entry).value)
+        self.span(known).map(|span| self.text(span))
     }
 
     /// The values of all fields of this name, whatever its case.
@@ -97,7 +114,7 @@ impl FieldSection {
     /// copied together.
     pub fn copy_lines(&self, out: &mut Vec<u8>, mut keep: impl FnMut(&Field<'_>) -> bool) {
         let mut run = 0..0;
-        for entry in &self.index {
+        for entry in &self.index.entries {
             if !keep(&self.field(entry)) {
                 continue;
             }
@@ -113,17 +130,30 @@ impl FieldSection {
 
     /// Where a field's line begins and ends, its CRLF included.
     fn line(&self, entry: &Entry) -> std::ops::Range<usize> {
-        let value_end = entry.value as usize + entry.value_len as usize;
-        // Only white space can stand between a value and its CRLF.
-        let blank = self.bytes[value_end..].iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
-        let end = (value_end + blank + encode::CRLF.len()).min(self.bytes.len());
-        entry.name as usize..end
+        let mut end = entry.value as usize + entry.value_len as usize;
+        if entry.flags & BLANK != 0 {
+            end += self.bytes[end..].iter().take_while(|byte| is_blank(byte)).count();
+        }
+        entry.name as usize..end + encode::CRLF.len()
     }
 
-    /// The value of the field of this kind, and whether there are more of them.
-    pub(super) fn single(&self, known: Known) -> (Option<&[u8]>, bool) {
-        let mut all = self.index.iter().filter(|entry| entry.known == known);
-        (all.next().map(|entry| self.field(entry).value), all.next().is_some())
+    /// Whether there is a field of this kind.
+    pub(super) fn has(&self, known: Known) -> bool {
+        self.index.present & bit(known) != 0
+    }
+
+    /// Whether there is more than one.
+    pub(super) fn has_many(&self, known: Known) -> bool {
+        self.index.repeated & bit(known) != 0
+    }
+
+    /// The value of the first field of this kind.
+    pub(super) fn span(&self, known: Known) -> Option<Span> {
+        if !self.has(known) {
+            return None;
+        }
+        let entry = self.index.entries.iter().find(|entry| entry.known == known)?;
+        Some(Span { start: entry.value, end: entry.value + entry.value_len })
     }
 
     /// Appends field lines and the empty line that ends them. Fails on what would end a name or value early.
@@ -146,28 +176,36 @@ impl FieldSection {
         self.index.clear();
     }
 
+    #[inline]
     pub(super) fn text(&self, span: Span) -> &[u8] {
         &self.bytes[span.start as usize..span.end as usize]
     }
 
     /// Indexes the field lines that begin at `from` and end, with the bytes, at an empty line.
     pub(super) fn index(&mut self, from: usize, limit: usize) -> Result<(), Reason> {
-        self.index.clear();
-        let mut few = [httparse::EMPTY_HEADER; FEW];
-        let limit = limit.min(Limits::MAX_FIELDS);
-        match self.index_into(from, &mut few[..limit.min(FEW)]) {
-            Err(Reason::TooManyFields) if limit > FEW => {
-                let mut many = [httparse::EMPTY_HEADER; Limits::MAX_FIELDS];
-                self.index_into(from, &mut many[..limit])
+        match self.index.read(&self.bytes, from, limit) {
+            Some(end) if end == self.bytes.len() => Ok(()),
+            _ => {
+                self.index.clear();
+                Err(fault(&self.bytes[from..], limit))
             }
-            indexed => indexed,
         }
+    }
+
+    /// Takes the head whose field lines begin at `from` out of bytes that may go on behind it; `None` if there is no whole
+    /// and good one of at most `longest` bytes. Then something of the index may be left.
+    pub(super) fn take(&mut self, bytes: &[u8], from: usize, limit: usize, longest: usize) -> Option<usize> {
+        let end = self.index.read(bytes, from, limit).filter(|&end| end <= longest)?;
+        self.bytes.clear();
+        self.bytes.extend_from_slice(&bytes[..end]);
+        Some(end)
     }
 
     /// Leaves out the fields for which `keep` is false.
     pub(super) fn retain(&mut self, keep: impl Fn(Field<'_>) -> bool) {
         let mut index = std::mem::take(&mut self.index);
-        index.retain(|entry| keep(self.field(entry)));
+        index.entries.retain(|entry| keep(self.field(entry)));
+        index.count();
         self.index = index;
     }
 
@@ -180,7 +218,7 @@ impl FieldSection {
         if matches!(known, Known::Host | Known::ContentLength | Known::TransferEncoding) {
             return;
         }
-        for entry in index.iter_mut().filter(|entry| entry.known == known) {
+        for entry in index.entries.iter_mut().filter(|entry| entry.known == known) {
             let own = &bytes[entry.name as usize..entry.name as usize + usize::from(entry.name_len)];
             if known != Known::Other || own.eq_ignore_ascii_case(name) {
                 entry.flags |= NAMED;
@@ -190,63 +228,146 @@ impl FieldSection {
 
     /// The value of the `i`th field, if it is of this kind, as a span: for reading a value while fields are marked.
     pub(super) fn span_if(&self, i: usize, known: Known) -> Option<Span> {
-        let entry = self.index.get(i).filter(|entry| entry.known == known)?;
+        let entry = self.index.entries.get(i).filter(|entry| entry.known == known)?;
         Some(Span { start: entry.value, end: entry.value + entry.value_len })
     }
 
-    fn index_into<'b>(&'b mut self, from: usize, slots: &mut [httparse::Header<'b>]) -> Result<(), Reason> {
-        let FieldSection { bytes, index } = self;
-        let bytes: &'b [u8] = bytes;
-        let lines = &bytes[from..];
-        let fields = match httparse::parse_headers(lines, slots) {
-            Ok(httparse::Status::Complete((end, fields))) if end == lines.len() => fields,
-            Ok(_) => return Err(Reason::LineEnding),
-            Err(error) => return Err(reason(error, lines)),
-        };
-        let base = bytes.as_ptr() as usize;
-        for field in fields {
-            let name = field.name.as_bytes();
-            let known = Known::of(name);
-            index.push(Entry {
-                name: offset(base, name),
-                value: offset(base, field.value),
-                value_len: field.value.len() as u32,
-                name_len: u16::try_from(name.len()).map_err(|_| Reason::FieldName)?,
-                known,
-                flags: if known != Known::Other || usual(name) { 0 } else { UNUSUAL },
-            });
-        }
-        Ok(())
-    }
-
+    #[inline]
     fn field(&self, entry: &Entry) -> Field<'_> {
         let (name, value) = (entry.name as usize, entry.value as usize);
         Field {
             name: &self.bytes[name..name + usize::from(entry.name_len)],
             value: &self.bytes[value..value + entry.value_len as usize],
             known: entry.known,
-            flags: entry.flags,
+            flags: entry.flags & !BLANK,
         }
     }
 }
 
-/// Where a part of the buffer at `base` begins. Heads are shorter than 4 GiB, so it fits.
-fn offset(base: usize, part: &[u8]) -> u32 {
-    (part.as_ptr() as usize - base) as u32
-}
+impl Index {
+    fn clear(&mut self) {
+        self.entries.clear();
+        (self.present, self.repeated) = (0, 0);
+    }
 
-fn reason(error: httparse::Error, lines: &[u8]) -> Reason {
-    match error {
-        httparse::Error::TooManyHeaders => Reason::TooManyFields,
-        httparse::Error::HeaderValue => Reason::FieldValue,
-        httparse::Error::NewLine => Reason::LineEnding,
-        _ if folded(lines) => Reason::ObsFold,
-        _ => Reason::FieldName,
+    /// Reads field lines up to the empty line that ends them: where that ends. `None`: it is not there, or a line is not
+    /// one that is accepted, or there are too many. [`fault`] says which.
+    #[inline(never)]
+    fn read(&mut self, bytes: &[u8], from: usize, limit: usize) -> Option<usize> {
+        self.entries.clear();
+        let limit = limit.min(Limits::MAX_FIELDS);
+        let mut rest = bytes.get(from..)?;
+        loop {
+            let line = rest;
+            if let [b'\r', b'\n', behind @ ..] = line {
+                rest = behind;
+                break;
+            }
+            let (name_len, known) = read_name(line);
+            let begin = match line.get(name_len..)? {
+                [b':', b' ', value @ ..] if name_len > 0 && !is_blank(value.first()?) => {
+                    Begin { name_len: u16::try_from(name_len).ok()?, known, flags: 0, value }
+                }
+                _ => Begin::rare(line)?,
+            };
+            let Begin { name_len, known, mut flags, value } = begin;
+            let len = line_end(value)?;
+            rest = value.get(len + encode::CRLF.len()..)?;
+            let mut trimmed = &value[..len];
+            while let [before @ .., b' ' | b'\t'] = trimmed {
+                trimmed = before;
+                flags |= BLANK;
+            }
+            if self.entries.len() == limit {
+                return None;
+            }
+            self.entries.push(Entry {
+                name: (bytes.len() - line.len()) as u32,
+                value: (bytes.len() - value.len()) as u32,
+                value_len: trimmed.len() as u32,
+                name_len,
+                known,
+                flags,
+            });
+        }
+        self.count();
+        Some(bytes.len() - rest.len())
+    }
+
+    /// Counts the kinds anew.
+    fn count(&mut self) {
+        let (mut present, mut repeated) = (0, 0);
+        for entry in &self.entries {
+            repeated |= present & bit(entry.known);
+            present |= bit(entry.known);
+        }
+        (self.present, self.repeated) = (present, repeated);
     }
 }
 
-fn usual(name: &[u8]) -> bool {
-    name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
+fn bit(known: Known) -> u64 {
+    1 << known as u8
+}
+
+/// A line up to its value.
+struct Begin<'a> {
+    name_len: u16,
+    known: Known,
+    flags: u8,
+    value: &'a [u8],
+}
+
+impl<'a> Begin<'a> {
+    /// Reads what is not letters and hyphens, a colon, a space and a value. `None`: it is no name, or no colon follows.
+    #[inline(never)]
+    fn rare(line: &'a [u8]) -> Option<Begin<'a>> {
+        let len = line.iter().position(|&byte| !is_name(&[byte]))?;
+        let (name, [b':', value @ ..]) = line.split_at(len) else { return None };
+        let usual = name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
+        let name_len = u16::try_from(len).ok().filter(|&len| len > 0)?;
+        Some(Begin {
+            name_len,
+            known: Known::of(name),
+            flags: if usual { 0 } else { UNUSUAL },
+            value: &value[value.iter().take_while(|byte| is_blank(byte)).count()..],
+        })
+    }
+}
+
+fn is_blank(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t')
+}
+
+/// Why field lines are refused: the first thing that is wrong with them.
+#[cold]
+fn fault(lines: &[u8], limit: usize) -> Reason {
+    let (mut rest, mut count, mut long_name) = (lines, 0, false);
+    loop {
+        match rest {
+            [b'\r', b'\n', ..] => break,
+            [] | [b'\r', ..] => return Reason::LineEnding,
+            _ => {}
+        }
+        let name = rest.iter().take_while(|&&byte| is_name(&[byte])).count();
+        match &rest[name..] {
+            [] => return Reason::LineEnding,
+            [b':', behind @ ..] if name > 0 => rest = behind,
+            _ if folded(lines) => return Reason::ObsFold,
+            _ => return Reason::FieldName,
+        }
+        let value = rest.iter().take_while(|&&byte| is_value(&[byte])).count();
+        match &rest[value..] {
+            [b'\r', b'\n', behind @ ..] => rest = behind,
+            [] | [b'\r'] => return Reason::LineEnding,
+            _ => return Reason::FieldValue,
+        }
+        count += 1;
+        if count > limit.min(Limits::MAX_FIELDS) {
+            return Reason::TooManyFields;
+        }
+        long_name |= name > usize::from(u16::MAX);
+    }
+    if long_name { Reason::FieldName } else { Reason::LineEnding }
 }
 
 fn folded(lines: &[u8]) -> bool {
@@ -255,10 +376,13 @@ fn folded(lines: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::Strategy;
+
     use super::*;
 
     fn section(lines: &str) -> Result<FieldSection, Reason> {
-        let mut section = FieldSection { bytes: format!("first line\r\n{lines}\r\n").into_bytes(), index: vec![] };
+        let mut section =
+            FieldSection { bytes: format!("first line\r\n{lines}\r\n").into_bytes(), ..FieldSection::default() };
         section.index(12, 100).map(|()| section)
     }
 
@@ -326,11 +450,90 @@ mod tests {
         for limit in [0, 1, 31, 32, 33, 100, Limits::MAX_FIELDS] {
             let with = |count: usize| {
                 let bytes = format!("{}\r\n", "a: b\r\n".repeat(count)).into_bytes();
-                let mut section = FieldSection { bytes, index: vec![] };
+                let mut section = FieldSection { bytes, ..FieldSection::default() };
                 section.index(0, limit).map(|()| section.len())
             };
             assert_eq!(with(limit), Ok(limit));
             assert_eq!(with(limit + 1), Err(Reason::TooManyFields), "{limit}");
+        }
+    }
+
+    /// What httparse makes of the lines, with the names that this module has for what is wrong.
+    fn second_opinion(lines: &[u8], limit: usize) -> Result<Vec<(&[u8], &[u8])>, Reason> {
+        let folded = || lines.split(|&byte| byte == b'\n').any(|line| matches!(line.first(), Some(b' ' | b'\t')));
+        let mut slots = [httparse::EMPTY_HEADER; Limits::MAX_FIELDS];
+        let fields = match httparse::parse_headers(lines, &mut slots[..limit]) {
+            Ok(httparse::Status::Complete((end, fields))) if end == lines.len() => fields,
+            Ok(_) | Err(httparse::Error::NewLine) => return Err(Reason::LineEnding),
+            Err(httparse::Error::TooManyHeaders) => return Err(Reason::TooManyFields),
+            Err(httparse::Error::HeaderValue) => return Err(Reason::FieldValue),
+            Err(_) if folded() => return Err(Reason::ObsFold),
+            Err(_) => return Err(Reason::FieldName),
+        };
+        Ok(fields.iter().map(|field| (field.name.as_bytes(), field.value)).collect())
+    }
+
+    /// Reads lines both ways; they end with an empty one, and have no LF but behind a CR: whoever calls has seen to that.
+    fn compare(lines: &[u8], limit: usize) {
+        let mut section = FieldSection { bytes: lines.to_vec(), ..FieldSection::default() };
+        let indexed = section.index(0, limit);
+        let fields = indexed.map(|()| section.iter().map(|field| (field.name, field.value)).collect());
+        assert_eq!(fields, second_opinion(lines, limit), "{:?}", String::from_utf8_lossy(lines));
+        let mut copied = Vec::new();
+        section.copy_lines(&mut copied, |_| true);
+        assert!(indexed.is_err() || copied == lines[..lines.len() - 2]);
+        let mut taken = FieldSection::default();
+        let behind = [lines, b"GET /"].concat();
+        assert_eq!(taken.take(&behind, 0, limit, lines.len()), indexed.ok().map(|()| lines.len()));
+        assert!(indexed.is_err() || taken.iter().eq(section.iter()));
+        assert_eq!(taken.take(&behind, 0, limit, lines.len() - 1), None);
+        for cut in 0..lines.len() {
+            assert_eq!(taken.take(&lines[..cut], 0, limit, lines.len()), None);
+        }
+    }
+
+    #[test]
+    fn every_byte_in_a_name_and_in_a_value_is_judged_as_httparse_does() {
+        for len in [1, 2, 3, 7, 8, 9, 15, 16, 17, 23, 24, 25, 33] {
+            for at in 0..len {
+                for byte in (0..=255).filter(|&byte| byte != b'\n') {
+                    let mut part = vec![b'a'; len];
+                    part[at] = byte;
+                    compare(&[b"A: b\r\n", &part[..], b": value\r\n\r\n"].concat(), 100);
+                    compare(&[b"Name: ", &part[..], b"\r\n\r\n"].concat(), 100);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn names_and_values_of_every_length_are_read_as_httparse_does() {
+        for name in 0..40 {
+            for value in 0..80 {
+                for (before, behind) in [(" ", ""), ("", ""), ("\t ", " "), ("  ", "\t \t")] {
+                    let (name, value) = ("n".repeat(name), "v".repeat(value));
+                    compare(format!("{name}:{before}{value}{behind}\r\n\r\n").as_bytes(), 100);
+                }
+            }
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn lines_are_read_as_httparse_does(
+            parts in proptest::collection::vec(proptest::prop_oneof![
+                6 => "(Host|cookie|X-[a-zA-Z0-9_.]{0,30}|[!-9;-~]{0,12}):[ \t]{0,2}[ -~\t\u{e9}]{0,70}\r\n",
+                1 => proptest::sample::select(&[":", " ", "\t", "\r", "a", "\0", "\x7f", "\r\r\n", "\u{e9}", "a\r\n"][..])
+                    .prop_map(str::to_owned),
+            ], 0..12),
+            limit in proptest::sample::select(&[0usize, 1, 3, 100][..]),
+        ) {
+            let lines = format!("{}\r\n", parts.concat());
+            // A head ends at its first empty line.
+            let end = if lines.starts_with("\r\n") { 2 } else { lines.find("\r\n\r\n").map_or(lines.len(), |end| end + 4) };
+            compare(&lines.as_bytes()[..end], limit);
         }
     }
 }

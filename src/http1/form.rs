@@ -1,5 +1,6 @@
 //! Which form has a request target?
 
+use super::word::{equal, find, invisible};
 use super::{Method, Reason, host};
 
 /// The forms of a request target (RFC 9112 §3.2).
@@ -25,12 +26,18 @@ pub(super) struct Target<'a> {
     pub(super) rest: &'a [u8],
 }
 
+/// Marks the bytes of a word that a target may not have. Only visible ASCII is accepted and no fragment: nginx lets bytes
+/// from 0x80 on and `#` pass, which the backend may read otherwise than the router. What RFC 3986 wants escaped but
+/// browsers send (`|`, `^`, `"`, …) passes, as in nginx.
+#[inline(always)]
+pub(super) fn forbidden(word: u64) -> u64 {
+    invisible(word) | equal(word, b'#')
+}
+
 impl<'a> Target<'a> {
-    /// Takes the target apart. Only visible ASCII is accepted and no fragment: nginx lets bytes from 0x80 on and `#`
-    /// pass, which the backend may read otherwise than the router. What RFC 3986 wants escaped but browsers send
-    /// (`|`, `^`, `"`, …) passes, as in nginx.
+    /// Takes the target apart.
     pub(super) fn read(method: Method, target: &'a [u8]) -> Result<Target<'a>, Reason> {
-        if !target.iter().fold(true, |good, &byte| good & byte.is_ascii_graphic() & (byte != b'#')) {
+        if find(target, forbidden) != target.len() {
             return Err(Reason::TargetByte);
         }
         let whole = |form| Ok(Target { form, authority: None, rest: target });

@@ -31,23 +31,23 @@ impl Announced {
     /// Only what every reader must understand alike passes: a proxy in front or a backend behind that reads it
     /// otherwise would find the next message elsewhere (request smuggling).
     pub(super) fn read(fields: &FieldSection, version: Version) -> Result<Announced, Reason> {
-        let (encoding, many_encodings) = fields.single(Known::TransferEncoding);
-        let (length, many_lengths) = fields.single(Known::ContentLength);
-        if encoding.is_some() && length.is_some() {
+        if !fields.has(Known::TransferEncoding) {
+            return match fields.get(Known::ContentLength) {
+                Some(_) if fields.has_many(Known::ContentLength) => Err(Reason::ManyContentLengths),
+                Some(length) => Ok(Announced { length: Some(number(length)?), chunked: false }),
+                None => Ok(Announced::default()),
+            };
+        }
+        if fields.has(Known::ContentLength) {
             return Err(Reason::LengthAndEncoding);
         }
-        if many_lengths {
-            return Err(Reason::ManyContentLengths);
-        }
-        if many_encodings {
+        if fields.has_many(Known::TransferEncoding) {
             return Err(Reason::ManyTransferEncodings);
         }
-        let Some(encoding) = encoding else {
-            return Ok(Announced { length: length.map(number).transpose()?, chunked: false });
-        };
         if version == Version::Http10 {
             return Err(Reason::TransferEncodingIn10);
         }
+        let encoding = fields.get(Known::TransferEncoding).unwrap_or_default();
         if !encoding.eq_ignore_ascii_case(b"chunked") {
             return Err(Reason::TransferEncoding);
         }
@@ -61,10 +61,20 @@ fn number(digits: &[u8]) -> Result<u64, Reason> {
 
 /// A number of decimal digits and nothing else; `None` if it is not that, or does not fit.
 pub(super) fn parse_decimal(digits: &[u8]) -> Option<u64> {
-    if digits.is_empty() {
+    // Ten million million millions fit whatever their digits are.
+    let (head, tail) = digits.split_at(digits.len().min(19));
+    if head.is_empty() {
         return None;
     }
-    digits.iter().try_fold(0u64, |n, &digit| {
+    let mut n = 0u64;
+    for &digit in head {
+        let digit = digit.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        n = n * 10 + u64::from(digit);
+    }
+    tail.iter().try_fold(n, |n, &digit| {
         digit.is_ascii_digit().then_some(())?;
         n.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
     })

@@ -3,6 +3,7 @@
 use std::net::Ipv6Addr;
 
 use super::framing::parse_decimal;
+use super::word::{find, not_in_most_hosts};
 
 /// Splits `host:port` into the host (brackets of an IPv6 literal kept) and the port's digits, if there are any.
 /// Expects what a head was accepted with; of anything else it makes the best.
@@ -19,9 +20,21 @@ pub fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
 /// Whether this is `host` or `host:port` as RFC 3986 §3.2 writes it: no user information, no empty host (`http` has
 /// none, RFC 9110 §4.2.1), no zone of an IPv6 address. The port may be empty, and is at most 65535.
 pub(super) fn is_authority(authority: &[u8]) -> bool {
-    let (host, port) = split_port(authority);
-    let port_fits = port.is_none_or(|port| port.len() <= 5 && parse_decimal(port).is_some_and(|n| n <= 65535));
-    port_fits && (is_name(host) || is_ipv6(host))
+    let plain = find(authority, not_in_most_hosts);
+    let name = plain + authority[plain..].iter().take_while(|&&byte| IN_NAMES[usize::from(byte)]).count();
+    match &authority[name..] {
+        [] => name > 0,
+        // A host that has a colon is in brackets.
+        [b':', port @ ..] => name > 0 && (port.is_empty() || is_port(port)),
+        _ => {
+            let (host, port) = split_port(authority);
+            port.is_none_or(is_port) && (is_name(host) || is_ipv6(host))
+        }
+    }
+}
+
+fn is_port(digits: &[u8]) -> bool {
+    digits.len() <= 5 && parse_decimal(digits).is_some_and(|n| n <= 65535)
 }
 
 fn is_name(host: &[u8]) -> bool {
@@ -72,6 +85,21 @@ mod tests {
         for (authority, host, port) in cases {
             let expected = (host.as_bytes(), port.map(str::as_bytes));
             assert_eq!(split_port(authority.as_bytes()), expected, "{authority}");
+        }
+    }
+
+    #[test]
+    fn every_byte_of_a_host_is_judged_wherever_it_stands() {
+        for len in [1, 7, 8, 9, 15, 16, 17, 20] {
+            for at in 0..len {
+                for byte in 0..=255 {
+                    let mut host = vec![b'x'; len];
+                    host[at] = byte;
+                    // A colon is good before a port, which here are no digits; at the end there is none.
+                    let good = IN_NAMES[usize::from(byte)] || byte == b':' && at > 0 && at == len - 1;
+                    assert_eq!(is_authority(&host), good, "{byte:#x} at {at} of {len}");
+                }
+            }
         }
     }
 

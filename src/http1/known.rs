@@ -1,5 +1,7 @@
 //! Which of the fields that a proxy has to know is this?
 
+use super::word::{before, find, first, fold, split_word};
+
 macro_rules! known {
     ($($variant:ident $name:literal)*) => {
         /// A field name that the proxy, the log or a template asks for; everything else is [`Known::Other`].
@@ -12,7 +14,6 @@ macro_rules! known {
     };
 }
 
-// Ordered by length: a name is compared only with those as long as it is.
 known! {
     Te "TE"
     Via "Via"
@@ -68,55 +69,80 @@ known! {
     IfUnmodifiedSince "If-Unmodified-Since"
 }
 
-const LONGEST: usize = NAMES[NAMES.len() - 1].1.len();
+/// A name in lower case, eight bytes a word, with zeros behind it. No known one is longer.
+type Words = [u64; 3];
 
-/// `BY_LENGTH[n]..BY_LENGTH[n + 1]` are the names of n bytes.
-const BY_LENGTH: [usize; LONGEST + 2] = {
-    let mut starts = [0; LONGEST + 2];
+/// A known name where it is looked for.
+#[derive(Clone, Copy)]
+#[repr(align(32))]
+struct Slot {
+    words: Words,
+    known: Known,
+}
+
+/// Every name in a place of its own: one look tells which it can be.
+static SLOTS: [Slot; 128] = {
+    let mut slots = [Slot { words: [0; 3], known: Known::Other }; 128];
     let mut i = 0;
     while i < NAMES.len() {
-        assert!(i == 0 || NAMES[i - 1].1.len() <= NAMES[i].1.len(), "the list is ordered by length");
-        let mut longer = NAMES[i].1.len() + 1;
-        while longer < starts.len() {
-            starts[longer] = i + 1;
-            longer += 1;
-        }
+        let (known, name) = NAMES[i];
+        let mut lower = [0; 24];
+        lower.split_at_mut(name.len()).0.copy_from_slice(name.as_bytes());
+        lower.make_ascii_lowercase();
+        let [a, b, c] = *lower.as_chunks::<8>().0 else { unreachable!() };
+        let words = [u64::from_le_bytes(a), u64::from_le_bytes(b), u64::from_le_bytes(c)];
+        let place = place(words);
+        assert!(slots[place].words[0] == 0, "two names have one place: look for another factor");
+        slots[place] = Slot { words, known };
         i += 1;
     }
-    starts
+    slots
 };
 
-/// Whether two names of one length are the same but for their case, several bytes at a time. The known names have
-/// letters and hyphens alone, and of the bytes that a name may have (RFC 9110 §5.6.2) only the other case of a letter
-/// becomes that letter, and only a hyphen a hyphen, when bit 0x20 is set.
-fn is_same(known: &[u8], name: &[u8]) -> bool {
-    fn word<const N: usize>(bytes: &[u8], at: usize) -> Option<u64> {
-        let mut word = [0; 8];
-        word[..N].copy_from_slice(bytes.get(at..at + N)?);
-        Some(u64::from_le_bytes(word) | 0x2020_2020_2020_2020)
+/// Where a name stands in [`SLOTS`], if it does. The factor was found by trying.
+const fn place([a, b, c]: Words) -> usize {
+    let mixed = a ^ b.rotate_left(21) ^ c;
+    (mixed.wrapping_mul(0xd9c5_5e86_324b_c161) >> 57) as usize
+}
+
+#[inline(always)]
+fn look_up([a, b, c]: Words) -> Known {
+    let slot = &SLOTS[place([a, b, c])];
+    let differ = (slot.words[0] ^ a) | (slot.words[1] ^ b) | (slot.words[2] ^ c);
+    if differ == 0 { slot.known } else { Known::Other }
+}
+
+/// How many letters and hyphens a line begins with, and which field they name.
+#[inline(always)]
+pub(super) fn read_name(line: &[u8]) -> (usize, Known) {
+    let (word, rest) = split_word(line);
+    let (a, marks) = fold(word);
+    if let Some(len) = first(marks) {
+        return (len, look_up([before(a, marks), 0, 0]));
     }
-    fn same<const N: usize>(known: &[u8], name: &[u8]) -> bool {
-        // The last word overlaps the one before it.
-        let last = known.len() - N;
-        (0..last).step_by(N).chain([last]).all(|at| word::<N>(known, at) == word::<N>(name, at))
+    let (word, rest) = split_word(rest);
+    let (b, marks) = fold(word);
+    if let Some(len) = first(marks) {
+        return (8 + len, look_up([a, before(b, marks), 0]));
     }
-    match known.len() {
-        8.. => same::<8>(known, name),
-        4.. => same::<4>(known, name),
-        _ => same::<1>(known, name),
+    let (word, rest) = split_word(rest);
+    let (c, marks) = fold(word);
+    if let Some(len) = first(marks) {
+        return (16 + len, look_up([a, b, before(c, marks)]));
     }
+    (24 + find(rest, |word| fold(word).1), Known::Other)
 }
 
 impl Known {
     /// Which field `name` is, whatever its case.
     pub fn of(name: &[u8]) -> Known {
-        if name.is_empty() || name.len() > LONGEST {
-            return Known::Other;
+        let mut line = [0; 24];
+        let Some(start) = line.get_mut(..name.len()) else { return Known::Other };
+        start.copy_from_slice(name);
+        match read_name(&line) {
+            (len, known) if len == name.len() => known,
+            _ => Known::Other,
         }
-        NAMES[BY_LENGTH[name.len()]..BY_LENGTH[name.len() + 1]]
-            .iter()
-            .find(|(_, text)| is_same(text.as_bytes(), name))
-            .map_or(Known::Other, |(known, _)| *known)
     }
 
     /// The name as the standards write it; empty for [`Known::Other`].
@@ -148,10 +174,27 @@ mod tests {
 
     #[test]
     fn what_merely_resembles_a_name_is_another_field() {
-        for name in ["", "Hos", "Hosts", "Content_Length", "Content-Length ", "Transfer-Encodinf", "X"] {
+        for name in
+            ["", "Hos", "Hosts", "Content_Length", "Content-Length ", "Transfer-Encodinf", "X", "Host2", "H\u{e9}st"]
+        {
             assert_eq!(Known::of(name.as_bytes()), Known::Other, "{name}");
         }
-        assert_eq!(Known::of(&[b'x'; 4096]), Known::Other);
+        for len in [23, 24, 25, 4096] {
+            assert_eq!(Known::of(&vec![b'x'; len]), Known::Other);
+        }
+        for (_, name) in NAMES {
+            for at in 0..name.len() {
+                for byte in 0..=255 {
+                    let mut other = name.as_bytes().to_vec();
+                    other[at] = byte;
+                    let same = other.eq_ignore_ascii_case(name.as_bytes());
+                    assert_eq!(Known::of(&other).name() == *name, same, "{:?}", String::from_utf8_lossy(&other));
+                }
+            }
+            for longer in [format!("{name}-"), format!("{name}\0"), format!("{name}:"), format!("-{name}")] {
+                assert_eq!(Known::of(longer.as_bytes()), Known::Other, "{longer:?}");
+            }
+        }
         assert_eq!(Known::Other.name(), "");
     }
 }

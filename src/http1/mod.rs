@@ -28,6 +28,7 @@ mod scan;
 pub mod target;
 mod trailer;
 mod version;
+mod word;
 
 pub use body::{BodyDecoder, BodyError, Decoded, Event};
 pub use field::{Field, FieldSection};
@@ -53,7 +54,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The most field lines a head can have, whatever `fields` says: room for them is on the stack.
+    /// The most field lines a head can have, whatever `fields` says.
     pub const MAX_FIELDS: usize = 256;
 }
 

@@ -3,14 +3,16 @@
 use super::connection::Options;
 use super::encode::is_name;
 use super::field::Span;
+use super::form::{Target, forbidden};
 use super::framing::Announced;
+use super::host;
 use super::scan::{Bounds, Extent, Scan, longest_head};
+use super::word::{equal, find};
 use super::{Field, FieldSection, Form, Framing, Known, Limits, Method, Progress, Reason, Reject, Version};
-use super::{form::Target, host};
 
 /// The head of a request, in memory of its own that is used again for the next one.
 ///
-/// Between a [`Progress::Complete`] and the next `parse` it is a request; before the first it is empty. The accessors
+/// Between a [`Progress::Complete`] and the next `parse` it is a request; else it is empty. The accessors
 /// never panic, whatever was parsed.
 #[derive(Clone, Debug, Default)]
 pub struct RequestHead {
@@ -22,18 +24,22 @@ pub struct RequestHead {
 /// Where things are, and what was made of them.
 #[derive(Clone, Copy, Debug, Default)]
 struct Line {
-    wire_len: u32,
-    request_line: Span,
-    method: Span,
-    kind: Method,
-    target: Span,
-    form: Form,
-    authority: Option<Span>,
-    origin_form: Span,
-    path: Span,
-    host: Option<Span>,
-    version: Version,
     framing: Framing,
+    wire_len: u32,
+    /// The request line without its CRLF.
+    len: u32,
+    target: Span,
+    /// Empty if there is none.
+    authority: Span,
+    origin_form: Span,
+    /// Where the path ends, with which the origin form begins.
+    path_end: u32,
+    /// Empty if there is none.
+    host: Span,
+    method_len: u8,
+    kind: Method,
+    form: Form,
+    version: Version,
     keep_alive: bool,
     upgrade: bool,
     expects_continue: bool,
@@ -126,7 +132,7 @@ impl RequestHead {
 
     /// The method as it was written.
     pub fn method(&self) -> &[u8] {
-        self.fields.text(self.line.method)
+        self.fields.text(Span { start: 0, end: self.line.method_len.into() })
     }
 
     /// Which method it is.
@@ -136,7 +142,7 @@ impl RequestHead {
 
     /// The request line without its CRLF, for the log.
     pub fn request_line(&self) -> &[u8] {
-        self.fields.text(self.line.request_line)
+        self.fields.text(Span { start: 0, end: self.line.len })
     }
 
     /// The target as it was written, in whatever form.
@@ -157,24 +163,24 @@ impl RequestHead {
 
     /// The path of [`origin_form`](Self::origin_form), as it was written: see [`target::normalize`](super::target::normalize).
     pub fn path(&self) -> &[u8] {
-        self.fields.text(self.line.path)
+        self.fields.text(Span { start: self.line.origin_form.start, end: self.line.path_end })
     }
 
     /// What follows the first `?` of the target, if there is one.
     pub fn query(&self) -> Option<&[u8]> {
-        let query = Span { start: self.line.path.end, end: self.line.origin_form.end };
+        let query = Span { start: self.line.path_end, end: self.line.origin_form.end };
         self.fields.text(query).strip_prefix(b"?")
     }
 
     /// The authority of the absolute form or of CONNECT.
     pub fn authority(&self) -> Option<&[u8]> {
-        self.line.authority.map(|span| self.fields.text(span))
+        Some(self.fields.text(self.line.authority)).filter(|authority| !authority.is_empty())
     }
 
     /// The host that is asked for, with its port if one was given: the target's authority, else `Host` (RFC 9112
     /// §3.2.2). `None` only in HTTP/1.0. Split it with [`split_port`](super::split_port).
     pub fn host(&self) -> Option<&[u8]> {
-        self.line.host.map(|span| self.fields.text(span))
+        Some(self.fields.text(self.line.host)).filter(|host| !host.is_empty())
     }
 
     /// The version of the request line.
@@ -228,6 +234,58 @@ impl RequestHead {
     }
 
     fn advance(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<usize>, Reason> {
+        if self.scan.is_new() {
+            if let Some(end) = self.take(bytes, limits) {
+                // Else it is the origin form, whose bytes were looked at.
+                if self.line.kind == Method::Connect || !self.target().starts_with(b"/") {
+                    self.read_target()?;
+                }
+                return self.finish().map(|()| Some(end));
+            }
+            self.clear();
+        }
+        self.search(bytes, limits)
+    }
+
+    /// The usual case: the head is there, begins at once, and nothing is wrong with its lines. `None`: it is not like
+    /// that, and what is left behind is of no use.
+    fn take(&mut self, bytes: &[u8], limits: &Limits) -> Option<usize> {
+        let method_len = find(bytes, |word| equal(word, b' '));
+        let (method, [b' ', rest @ ..]) = bytes.split_at(method_len) else { return None };
+        let kind = Method::of(method);
+        if kind == Method::Other && !is_method(method) {
+            return None;
+        }
+        let path_len = find(rest, |word| forbidden(word) | equal(word, b'?'));
+        let mut target_len = path_len;
+        if let Some(query @ [b'?', ..]) = rest.get(path_len..) {
+            target_len += find(query, forbidden);
+        }
+        let [b' ', version @ .., b'\r', b'\n'] = rest.get(target_len..)?.first_chunk::<11>()? else { return None };
+        let version = Version::read(version).ok()?;
+        if !(1..=limits.target).contains(&target_len) {
+            return None;
+        }
+        let target = Span::at(method_len + 1, target_len);
+        let len = method_len + 1 + target_len + " HTTP/1.1".len();
+        let end = self.fields.take(bytes, len + 2, limits.fields, longest_head(limits))?;
+        self.line = Line {
+            wire_len: end as u32,
+            len: len as u32,
+            method_len: method_len as u8,
+            kind,
+            target,
+            origin_form: target,
+            path_end: target.start + path_len as u32,
+            version,
+            ..Line::default()
+        };
+        Some(end)
+    }
+
+    /// Looks for the end of a head that comes in pieces, or of one that will be refused.
+    #[cold]
+    fn search(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<usize>, Reason> {
         let bounds = Bounds {
             empty_lines: EMPTY_LINES,
             first_line: limits.target.saturating_add(BESIDE_TARGET),
@@ -240,8 +298,7 @@ impl RequestHead {
                 _ => Ok(None),
             };
         };
-        self.scan = Scan::default();
-        self.fields.clear();
+        self.clear();
         self.fields.bytes.extend_from_slice(&bytes[start..end]);
         self.read(first_line, None, limits)?;
         Ok(Some(end))
@@ -249,34 +306,44 @@ impl RequestHead {
 
     /// Reads the whole head that is in the buffer. `known`: its version, if that is not to be read.
     fn read(&mut self, line_end: usize, known: Option<Version>, limits: &Limits) -> Result<(), Reason> {
-        let wire_len = self.fields.bytes.len();
         let (method, target, version) = split_line(&self.fields.bytes[..line_end], known, limits)?;
-        let kind = Method::of(method);
-        let (method, target) = (Span::at(0, method.len()), Span::at(method.len() + 1, target.len()));
-        self.line = Line { wire_len: wire_len as u32, request_line: Span::at(0, line_end), ..Line::default() };
-        self.line = Line { method, kind, target, version, ..self.line };
+        self.line = Line {
+            wire_len: self.fields.bytes.len() as u32,
+            len: line_end as u32,
+            method_len: method.len() as u8,
+            kind: Method::of(method),
+            target: Span::at(method.len() + 1, target.len()),
+            version,
+            ..Line::default()
+        };
         self.fields.index(line_end + 2, limits.fields)?;
         self.read_target()?;
+        self.finish()
+    }
+
+    /// Reads what the field lines say.
+    fn finish(&mut self) -> Result<(), Reason> {
         self.read_host()?;
         self.read_fields()
     }
 
+    /// Takes the target apart, and says where its parts are.
+    #[cold]
     fn read_target(&mut self) -> Result<(), Reason> {
         let span = self.line.target;
         let Target { form, authority, rest } = Target::read(self.line.kind, self.fields.text(span))?;
         let rest = Span { start: span.end - rest.len() as u32, end: span.end };
+        if let Some(authority) = authority {
+            self.line.authority = Span { start: rest.start - authority.len() as u32, end: rest.start };
+        }
         self.line.form = form;
-        self.line.authority =
-            authority.map(|authority| Span::at(rest.start as usize - authority.len(), authority.len()));
         self.line.origin_form = rest;
-        let text = self.fields.text(rest);
-        if form == Form::Absolute && !text.starts_with(b"/") {
+        if form == Form::Absolute && !self.fields.text(rest).starts_with(b"/") {
             self.write_missing_path(rest);
         }
-        let origin_form = self.line.origin_form;
-        let text = self.fields.text(origin_form);
+        let text = self.fields.text(self.line.origin_form);
         let path = memchr::memchr(b'?', text).unwrap_or(text.len());
-        self.line.path = Span::at(origin_form.start as usize, path);
+        self.line.path_end = self.line.origin_form.start + path as u32;
         Ok(())
     }
 
@@ -291,13 +358,12 @@ impl RequestHead {
 
     /// One valid `Host`, which only HTTP/1.0 may lack (RFC 9112 §3.2).
     fn read_host(&mut self) -> Result<(), Reason> {
-        let mut hosts = (0..self.fields.len()).filter_map(|i| self.fields.span_if(i, Known::Host));
-        let (host, more) = (hosts.next(), hosts.next().is_some());
-        match host {
-            _ if more => return Err(Reason::ManyHosts),
+        match self.fields.span(Known::Host) {
+            _ if self.fields.has_many(Known::Host) => return Err(Reason::ManyHosts),
             None if self.line.version >= Version::Http11 => return Err(Reason::NoHost),
             Some(host) if !host::is_authority(self.fields.text(host)) => return Err(Reason::Host),
-            _ => self.line.host = self.line.authority.or(host),
+            _ if !self.line.authority.is_empty() => self.line.host = self.line.authority,
+            host => self.line.host = host.unwrap_or_default(),
         }
         Ok(())
     }
@@ -348,6 +414,10 @@ impl RequestHead {
     }
 }
 
+fn is_method(method: &[u8]) -> bool {
+    method.len() <= Method::LONGEST && is_name(method)
+}
+
 /// `method SP target SP version`, each space exactly one.
 fn split_line<'a>(
     line: &'a [u8],
@@ -358,7 +428,7 @@ fn split_line<'a>(
     let (Some(method), Some(target), Some(version)) = (parts.next(), parts.next(), parts.next()) else {
         return Err(Reason::RequestLine);
     };
-    if !is_name(method) || method.len() > Method::LONGEST {
+    if !is_method(method) {
         return Err(Reason::Method);
     }
     let version = match known {

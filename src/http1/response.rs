@@ -7,6 +7,7 @@ use super::encode::is_value;
 use super::field::Span;
 use super::framing::{Announced, parse_decimal};
 use super::scan::{Bounds, Extent, Scan, longest_head};
+use super::word::line_end;
 use super::{Field, FieldSection, Framing, Known, Limits, Method, Progress, Reason, Reject, Version};
 
 /// The head of an answer, in memory of its own that is used again for the next one. See [`RequestHead`](super::RequestHead).
@@ -155,6 +156,30 @@ impl ResponseHead {
     }
 
     fn advance(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<usize>, Reason> {
+        if self.scan.is_new() {
+            if let Some(end) = self.take(bytes, limits) {
+                return self.finish().map(|()| Some(end));
+            }
+            self.clear();
+        }
+        self.search(bytes, limits)
+    }
+
+    /// The usual case: the head is there, and nothing is wrong with its lines. `None`: it is not like that, and what is
+    /// left behind is of no use.
+    fn take(&mut self, bytes: &[u8], limits: &Limits) -> Option<usize> {
+        let status_len = "HTTP/1.1 200".len();
+        let len = status_len + line_end(bytes.get(status_len..)?)?;
+        let (version, status, reason) = split_line(&bytes[..len]).ok()?;
+        let reason = Span::at(len - reason.len(), reason.len());
+        let end = self.fields.take(bytes, len + 2, limits.fields, longest_head(limits))?;
+        self.line = Line { wire_len: end as u32, version, status, reason, ..Line::default() };
+        Some(end)
+    }
+
+    /// Looks for the end of a head that comes in pieces, or of one that will be refused.
+    #[cold]
+    fn search(&mut self, bytes: &[u8], limits: &Limits) -> Result<Option<usize>, Reason> {
         let begin = &bytes[..bytes.len().min(BEGIN.len())];
         if begin != &BEGIN[..begin.len()] {
             return Err(Reason::StatusLine);
@@ -162,8 +187,7 @@ impl ResponseHead {
         let head = longest_head(limits);
         let bounds = Bounds { empty_lines: 0, first_line: usize::MAX / 2, head };
         let Some(Extent { first_line, end, .. }) = self.scan.advance(bytes, &bounds)? else { return Ok(None) };
-        self.scan = Scan::default();
-        self.fields.clear();
+        self.clear();
         self.fields.bytes.extend_from_slice(&bytes[..end]);
         self.read(first_line, limits)?;
         Ok(Some(end))
@@ -172,13 +196,23 @@ impl ResponseHead {
     /// Reads the whole head that is in the buffer.
     fn read(&mut self, line_end: usize, limits: &Limits) -> Result<(), Reason> {
         let (version, status, reason) = split_line(&self.fields.bytes[..line_end])?;
+        if !is_value(reason) {
+            return Err(Reason::StatusLine);
+        }
         let wire_len = self.fields.bytes.len() as u32;
         let reason = Span::at(line_end - reason.len(), reason.len());
         self.fields.index(line_end + 2, limits.fields)?;
-        let announced = Announced::read(&self.fields, version)?;
+        self.line = Line { wire_len, version, status, reason, ..Line::default() };
+        self.finish()
+    }
+
+    /// Reads what the lines say.
+    fn finish(&mut self) -> Result<(), Reason> {
+        let version = self.line.version;
+        self.line.announced = Announced::read(&self.fields, version)?;
         let options = Options::read(&mut self.fields)?;
-        let (keep_alive, upgrade) = (options.persistent(version), options.upgrade && version >= Version::Http11);
-        self.line = Line { wire_len, version, status, reason, announced, keep_alive, upgrade };
+        self.line.keep_alive = options.persistent(version);
+        self.line.upgrade = options.upgrade && version >= Version::Http11;
         Ok(())
     }
 
@@ -207,7 +241,7 @@ impl ResponseHead {
 /// How every answer begins that is accepted.
 const BEGIN: &[u8] = b"HTTP/1.";
 
-/// `version SP status [SP reason]`; the space is not missed where there is no reason (RFC 9112 §4 wants it).
+/// `version SP status [SP reason]`, whatever is in the reason; the space is not missed where there is no reason (RFC 9112 §4 wants it).
 fn split_line(line: &[u8]) -> Result<(Version, u16, &[u8]), Reason> {
     let (version, rest) = line.split_at_checked("HTTP/1.1".len()).ok_or(Reason::StatusLine)?;
     let version = Version::read(version).map_err(|_| Reason::StatusLine)?;
@@ -219,7 +253,7 @@ fn split_line(line: &[u8]) -> Result<(Version, u16, &[u8]), Reason> {
     };
     match reason {
         [] => Ok((version, status, reason)),
-        [b' ', reason @ ..] if is_value(reason) => Ok((version, status, reason)),
+        [b' ', reason @ ..] => Ok((version, status, reason)),
         _ => Err(Reason::StatusLine),
     }
 }

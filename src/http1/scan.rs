@@ -44,6 +44,11 @@ pub(super) fn longest_head(limits: &Limits) -> usize {
 }
 
 impl Scan {
+    /// Whether nothing was searched yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.next == 0
+    }
+
     /// Looks for the end of the head; `None`: it is not within `bytes`. Every line up to there ends in CRLF.
     pub(super) fn advance(&mut self, bytes: &[u8], bounds: &Bounds) -> Result<Option<Extent>, Reason> {
         if self.next > bytes.len() {

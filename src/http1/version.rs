@@ -27,9 +27,19 @@ impl Version {
 
     /// Reads `HTTP/d.d`.
     pub(super) fn read(text: &[u8]) -> Result<Version, Reason> {
+        const HTTP11: u64 = u64::from_le_bytes(*b"HTTP/1.1");
+        const HTTP10: u64 = u64::from_le_bytes(*b"HTTP/1.0");
+        let Ok(word) = text.try_into().map(u64::from_le_bytes) else { return Err(Reason::Version) };
+        match word {
+            HTTP11 => Ok(Version::Http11),
+            HTTP10 => Ok(Version::Http10),
+            _ => Version::read_rare(text),
+        }
+    }
+
+    #[cold]
+    fn read_rare(text: &[u8]) -> Result<Version, Reason> {
         match text {
-            b"HTTP/1.1" => Ok(Version::Http11),
-            b"HTTP/1.0" => Ok(Version::Http10),
             [b'H', b'T', b'T', b'P', b'/', b'1', b'.', b'2'..=b'9'] => Ok(Version::Http11),
             [b'H', b'T', b'T', b'P', b'/', b'0'..=b'9', b'.', b'0'..=b'9'] => Err(Reason::VersionUnsupported),
             _ => Err(Reason::Version),
