@@ -256,6 +256,7 @@ impl Index {
     fn read(&mut self, bytes: &[u8], from: usize, limit: usize) -> Option<usize> {
         self.entries.clear();
         let limit = limit.min(Limits::MAX_FIELDS);
+        let (mut present, mut repeated) = (0, 0);
         let mut rest = bytes.get(from..)?;
         loop {
             let line = rest;
@@ -265,7 +266,7 @@ impl Index {
             }
             let (name_len, known) = read_name(line);
             let begin = match line.get(name_len..)? {
-                [b':', b' ', value @ ..] if name_len > 0 && !is_blank(value.first()?) => {
+                [b':', b' ', value @ ..] if name_len > 0 && *value.first()? > b' ' => {
                     Begin { name_len: u16::try_from(name_len).ok()?, known, flags: 0, value }
                 }
                 _ => Begin::rare(line)?,
@@ -274,8 +275,8 @@ impl Index {
             let len = line_end(value)?;
             rest = value.get(len + encode::CRLF.len()..)?;
             let mut trimmed = &value[..len];
-            while let [before @ .., b' ' | b'\t'] = trimmed {
-                trimmed = before;
+            if trimmed.last().is_some_and(|byte| *byte <= b' ') {
+                trimmed = trim_end(trimmed);
                 flags |= BLANK;
             }
             if self.entries.len() == limit {
@@ -289,8 +290,10 @@ impl Index {
                 known,
                 flags,
             });
+            repeated |= present & bit(known);
+            present |= bit(known);
         }
-        self.count();
+        (self.present, self.repeated) = (present, repeated);
         Some(bytes.len() - rest.len())
     }
 
@@ -332,6 +335,14 @@ impl<'a> Begin<'a> {
             value: &value[value.iter().take_while(|byte| is_blank(byte)).count()..],
         })
     }
+}
+
+#[cold]
+fn trim_end(mut value: &[u8]) -> &[u8] {
+    while let [before @ .., b' ' | b'\t'] = value {
+        value = before;
+    }
+    value
 }
 
 fn is_blank(byte: &u8) -> bool {
@@ -458,8 +469,10 @@ mod tests {
         }
     }
 
+    type Pair<'a> = (&'a [u8], &'a [u8]);
+
     /// What httparse makes of the lines, with the names that this module has for what is wrong.
-    fn second_opinion(lines: &[u8], limit: usize) -> Result<Vec<(&[u8], &[u8])>, Reason> {
+    fn second_opinion(lines: &[u8], limit: usize) -> Result<Vec<Pair<'_>>, Reason> {
         let folded = || lines.split(|&byte| byte == b'\n').any(|line| matches!(line.first(), Some(b' ' | b'\t')));
         let mut slots = [httparse::EMPTY_HEADER; Limits::MAX_FIELDS];
         let fields = match httparse::parse_headers(lines, &mut slots[..limit]) {
