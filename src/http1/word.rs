@@ -10,6 +10,7 @@ const CASE: u64 = each(0x20);
 
 const HIGH: u64 = each(0x80);
 
+#[inline(always)]
 const fn each(byte: u8) -> u64 {
     u64::from_le_bytes([byte; 8])
 }
@@ -60,16 +61,14 @@ fn not_ascii_or_del(word: u64) -> u64 {
 #[inline(always)]
 pub(super) fn find(bytes: &[u8], marks: impl Fn(u64) -> u64) -> usize {
     let mut rest = bytes;
-    loop {
-        let (word, behind) = split_word(rest);
-        if let Some(at) = first(marks(word)) {
-            return (bytes.len() - rest.len() + at).min(bytes.len());
-        }
-        if behind.is_empty() {
-            return bytes.len();
+    while let Some((word, behind)) = rest.split_first_chunk() {
+        if let Some(at) = first(marks(u64::from_le_bytes(*word))) {
+            return bytes.len() - rest.len() + at;
         }
         rest = behind;
     }
+    let at = first(marks(short_word(rest))).unwrap_or(8);
+    (bytes.len() - rest.len() + at).min(bytes.len())
 }
 
 /// Where the first mark is.
@@ -100,13 +99,15 @@ fn short_word(bytes: &[u8]) -> u64 {
     bytes.iter().rev().fold(0, |word, &byte| word << 8 | u64::from(byte))
 }
 
+/// Bytes of a value that are looked at word by word, before larger pieces are worth their beginning.
+const LONG: usize = 128;
+
 /// Where the CRLF is that ends the value at the beginning of `bytes`. `None`: there is none, or a control character before
 /// it.
 #[inline(never)]
 pub(super) fn line_end(bytes: &[u8]) -> Option<usize> {
     let mut rest = bytes;
-    // Most values are short.
-    for _ in 0..4 {
+    while bytes.len() - rest.len() < LONG {
         let Some((word, behind)) = rest.split_first_chunk() else { return last_line_end(bytes, rest) };
         if let Some(at) = first(not_visible_or_space(u64::from_le_bytes(*word))) {
             let at = bytes.len() - rest.len() + at;
@@ -143,6 +144,7 @@ fn last_line_end(bytes: &[u8], rest: &[u8]) -> Option<usize> {
     bytes[at..].starts_with(b"\r\n").then_some(at)
 }
 
+#[inline(always)]
 fn is_visible_or_space(block: &[u8; 64]) -> bool {
     let words = block.as_chunks().0.iter().map(|word| not_visible_or_space(u64::from_le_bytes(*word)));
     words.fold(0, |all, marks| all | marks) & HIGH == 0
