@@ -3,6 +3,9 @@
 //! Everything appends to a buffer of the caller's and allocates nothing else. What is written is trusted: values that
 //! came with an accepted head are safe, others must be checked with [`is_name`] and [`is_value`] when they are made.
 
+use std::io::Write;
+use std::net::IpAddr;
+
 use super::{FieldSection, Version};
 
 /// What ends a line, and a chunk's data.
@@ -18,31 +21,36 @@ pub fn request_line(out: &mut Vec<u8>, method: &[u8], target: &[u8]) {
 
 /// `HTTP/1.1 200 OK`. The status must have three digits.
 pub fn status_line(out: &mut Vec<u8>, version: Version, status: u16, reason: &[u8]) {
-    out.extend_from_slice(match version {
+    let version = match version {
         Version::Http10 => b"HTTP/1.0 ",
         // What is written here is spoken on a connection of HTTP/1.
         Version::Http11 | Version::Http2 => b"HTTP/1.1 ",
-    });
-    decimal(out, u64::from(status));
+    };
+    let digits = [status / 100, status / 10, status].map(|n| digit(n.into()));
+    out.extend_from_slice(version);
+    out.extend_from_slice(&digits);
     out.push(b' ');
-    out.extend_from_slice(reason);
-    out.extend_from_slice(CRLF);
+    line(out, reason);
+}
+
+/// The end of a line, and what ends it.
+pub fn line(out: &mut Vec<u8>, end: &[u8]) {
+    out.reserve(end.len() + CRLF.len());
+    out.extend_from_slice(end);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// `Name: value`.
 pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
-    out.reserve(name.len() + value.len() + 4);
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(CRLF);
+    line(out, value);
 }
 
 /// `Content-Length: n`.
 pub fn content_length(out: &mut Vec<u8>, n: u64) {
     out.extend_from_slice(b"Content-Length: ");
-    decimal(out, n);
-    out.extend_from_slice(CRLF);
+    line(out, Digits::decimal(n).as_bytes());
 }
 
 /// The empty line that ends a head.
@@ -78,35 +86,93 @@ pub fn last_chunk(out: &mut Vec<u8>, trailers: &FieldSection) {
 
 /// A number in decimal digits.
 pub fn decimal(out: &mut Vec<u8>, n: u64) {
-    match n {
-        // Short lengths.
-        0..10 => out.push(digit(n)),
-        10..100 => out.extend_from_slice(&[digit(n / 10), digit(n % 10)]),
-        100..1000 => out.extend_from_slice(&[digit(n / 100), digit(n / 10 % 10), digit(n % 10)]),
-        _ => digits::<10>(out, n),
+    out.extend_from_slice(Digits::decimal(n).as_bytes());
+}
+
+/// The digits of a number.
+#[derive(Clone, Copy, Debug)]
+pub struct Digits {
+    text: [u8; 20],
+    at: usize,
+}
+
+impl Digits {
+    /// In decimal.
+    pub fn decimal(n: u64) -> Digits {
+        Digits::of::<10>(n)
+    }
+
+    fn of<const BASE: u64>(mut n: u64) -> Digits {
+        let mut digits = Digits { text: [0; 20], at: 20 };
+        loop {
+            digits.at -= 1;
+            digits.text[digits.at] = b"0123456789abcdef"[(n % BASE) as usize];
+            n /= BASE;
+            if n == 0 {
+                return digits;
+            }
+        }
+    }
+
+    /// Them.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.text[self.at..]
     }
 }
 
-/// An address of IPv4: joined first, for it stands in several fields of every request.
-pub fn ipv4(out: &mut Vec<u8>, octets: [u8; 4]) {
-    let (mut text, mut at) = ([0; "255.255.255.255".len()], 0);
-    let mut put = |byte| {
-        text[at] = byte;
-        at += 1;
-    };
-    for (i, octet) in octets.into_iter().enumerate() {
-        if i > 0 {
-            put(b'.');
-        }
-        if octet >= 100 {
-            put(b'0' + octet / 100);
-        }
-        if octet >= 10 {
-            put(b'0' + octet / 10 % 10);
-        }
-        put(b'0' + octet % 10);
+/// An address as text.
+#[derive(Clone, Copy, Debug)]
+pub struct Address {
+    text: [u8; LONGEST_ADDRESS],
+    len: usize,
+}
+
+const LONGEST_ADDRESS: usize = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255".len();
+
+/// Each with a dot behind it.
+static OCTETS: [[u8; 4]; 256] = {
+    let mut all = [[b'.'; 4]; 256];
+    let mut n = 0;
+    while n < 256 {
+        let (hundreds, tens, ones) = (n / 100, n / 10 % 10, n % 10);
+        let (hundreds, tens, ones) = (b'0' + hundreds as u8, b'0' + tens as u8, b'0' + ones as u8);
+        all[n] = match n {
+            100.. => [hundreds, tens, ones, b'.'],
+            10.. => [tens, ones, b'.', b'.'],
+            _ => [ones, b'.', b'.', b'.'],
+        };
+        n += 1;
     }
-    out.extend_from_slice(&text[..at]);
+    all
+};
+
+impl Address {
+    /// As the standard library writes it, but an address of IPv4, as most are, without its machinery.
+    pub fn of(address: IpAddr) -> Address {
+        let mut text = [0; LONGEST_ADDRESS];
+        let len = match address {
+            IpAddr::V4(v4) => {
+                let mut at = 0;
+                for octet in v4.octets() {
+                    text[at..at + 4].copy_from_slice(&OCTETS[usize::from(octet)]);
+                    at += 2 + usize::from(octet >= 10) + usize::from(octet >= 100);
+                }
+                at - 1
+            }
+            IpAddr::V6(v6) => {
+                let mut rest = &mut text[..];
+                // It fits.
+                let _ = write!(rest, "{v6}");
+                LONGEST_ADDRESS - rest.len()
+            }
+        };
+        Address { text, len }
+    }
+
+    /// It.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.text[..self.len]
+    }
 }
 
 fn digit(n: u64) -> u8 {
@@ -115,21 +181,7 @@ fn digit(n: u64) -> u8 {
 
 /// A number in lower-case hexadecimal digits.
 pub fn hex(out: &mut Vec<u8>, n: u64) {
-    digits::<16>(out, n);
-}
-
-fn digits<const BASE: u64>(out: &mut Vec<u8>, mut n: u64) {
-    let mut text = [0; 20];
-    let mut at = text.len();
-    loop {
-        at -= 1;
-        text[at] = b"0123456789abcdef"[(n % BASE) as usize];
-        n /= BASE;
-        if n == 0 {
-            break;
-        }
-    }
-    out.extend_from_slice(&text[at..]);
+    out.extend_from_slice(Digits::of::<16>(n).as_bytes());
 }
 
 /// The usual text of a status (RFC 9110 §15 and the registry); empty for one that has none.
@@ -209,10 +261,12 @@ mod tests {
 
     #[test]
     fn addresses_are_as_the_standard_library_writes_them() {
-        for octets in [[0; 4], [255; 4], [127, 0, 0, 1], [10, 99, 100, 9], [1, 20, 203, 250]] {
-            let mut out = Vec::new();
-            ipv4(&mut out, octets);
-            assert_eq!(String::from_utf8(out).unwrap(), std::net::Ipv4Addr::from(octets).to_string());
+        let octets = (0..=255).map(|n: u8| IpAddr::from([n, 255 - n, n / 2, n ^ 0x55]));
+        let longest = IpAddr::from([0xffff; 8]);
+        let others =
+            [longest, IpAddr::from([0; 16]), "::ffff:255.255.255.255".parse().unwrap(), "fe80::1".parse().unwrap()];
+        for address in octets.chain(others) {
+            assert_eq!(std::str::from_utf8(Address::of(address).as_bytes()).unwrap(), address.to_string());
         }
     }
 

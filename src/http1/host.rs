@@ -8,11 +8,11 @@ use super::word::{find, not_in_most_hosts};
 /// Splits `host:port` into the host (brackets of an IPv6 literal kept) and the port's digits, if there are any.
 /// Expects what a head was accepted with; of anything else it makes the best.
 pub fn split_port(authority: &[u8]) -> (&[u8], Option<&[u8]>) {
-    match memchr::memrchr2(b':', b']', authority) {
-        Some(at) if authority[at] == b':' => {
-            let port = &authority[at + 1..];
-            (&authority[..at], (!port.is_empty()).then_some(port))
-        }
+    // From the end, where it is short.
+    let digits = authority.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let (before, port) = authority.split_at(authority.len() - digits);
+    match before {
+        [host @ .., b':'] => (host, (!port.is_empty()).then_some(port)),
         _ => (authority, None),
     }
 }

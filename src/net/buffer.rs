@@ -125,6 +125,10 @@ impl Buffer {
     /// # Errors
     /// Those of the stream, and `StorageFull` if there is no room: never is that taken for the end of the stream.
     pub fn poll_fill(&mut self, stream: &mut Stream, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<usize>> {
+        // No memory is needed for what has not come: an answer that is waited for.
+        if self.storage.is_empty() && stream.is_silent(cx) {
+            return Poll::Pending;
+        }
         if !self.make_room(limit) {
             return Poll::Ready(Err(io::ErrorKind::StorageFull.into()));
         }

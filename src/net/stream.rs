@@ -209,6 +209,13 @@ impl Stream {
         }
     }
 
+    /// Whether it is known without a look that there is nothing to read; then whoever polls is woken when there is. With TLS it
+    /// is not known.
+    #[inline]
+    pub fn is_silent(&self, cx: &mut Context<'_>) -> bool {
+        self.tls.is_none() && self.socket.looks_quiet() && self.socket.poll_read_ready(cx).is_pending()
+    }
+
     /// Whether the kernel has announced neither bytes nor an end since the last read. Costs no system call. May not know
     /// of an end yet, and after a read that filled its buffer to the brim may expect bytes that are not there.
     pub fn looks_quiet(&self) -> bool {

@@ -11,7 +11,8 @@ use super::request::Exchange;
 use super::scratch::Scratch;
 use super::side::Side;
 use super::upload::{self, Stopped, Upload};
-use super::{forwarded, headers};
+use super::forwarded::{self, Told};
+use super::headers;
 use crate::clock::Timestamp;
 use crate::config::model::{ClientLimits, HttpVersion, PathMatch, ProxySettings};
 use crate::http1::{Limits, Progress, Version};
@@ -107,6 +108,11 @@ impl Exchange<'_> {
             (Some(_), PathMatch::Prefix(prefix) | PathMatch::Exact(prefix)) => Some(prefix.as_str()),
             (None, _) => None,
         };
+        let trusted = conn.worker.with(|topology| topology.config().trusted_proxies.trusts(conn.client.remote));
+        let set = &route.location.proxy.set_header;
+        // What does not depend on the request but by its Host.
+        let is_usual = !trusted && set.is_empty() && prefix.is_none();
+        let told = conn.told.as_ref().filter(|_| is_usual).and_then(|told| told.lines(host));
         let outbound = headers::Outbound {
             head: &s.request,
             target: &s.target,
@@ -119,14 +125,19 @@ impl Exchange<'_> {
                 scheme: conn.client.security.scheme(),
                 prefix,
             },
-            trusted: conn.worker.with(|topology| topology.config().trusted_proxies.trusts(conn.client.remote)),
+            told,
+            trusted,
             framing: upload::outgoing(body, s),
-            set: &route.location.proxy.set_header,
+            set,
             scope: &story.scope(conn, s, Some(route)),
             close: group.config.keepalive == 0,
             http2,
         };
-        headers::write_request(&mut out, &outbound);
+        let lines = headers::write_request(&mut out, &outbound);
+        // A client that asks once need not be remembered.
+        if is_usual && told.is_none() && conn.requests > 1 {
+            conn.told = Told::of(host, &out[lines]);
+        }
         s.to_peer = out;
     }
 

@@ -132,7 +132,8 @@ impl Exchange<'_> {
                     };
                     let tag = lease.tag();
                     let lease = Some(lease);
-                    let delivered = Box::new(Delivered { peer, upload, lease, outcome, answered, entry, tag });
+                    let delivered = Delivered { peer, upload, lease, outcome, answered, entry, tag };
+                    let delivered = Box::write(Box::new_uninit(), delivered);
                     if !retry::names(named, cause) {
                         return Reached::Answer(delivered);
                     }

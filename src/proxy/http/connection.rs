@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use super::forwarded::Told;
 use super::proxied::Proxied;
 use super::scratch::Scratch;
 use super::secure::Security;
 use super::side::Side;
-use super::{answer, http2, request};
+use super::{answer, http2, in_place, request};
 use crate::clock::Timestamp;
 use crate::config::model::ClientLimits;
 use crate::endpoint::{ClientAddr, Endpoint};
@@ -88,6 +89,8 @@ pub struct Connection {
     pub keepalive_timeout: Duration,
     /// Its PROXY header has not been read yet.
     pub expects_header: bool,
+    /// What applications were told of the client.
+    pub told: Option<Box<Told>>,
 }
 
 /// What becomes of a connection after a request.
@@ -122,7 +125,7 @@ pub fn serve(seat: Seat, accepted: Accepted, listener: ListenerSpec) -> impl Fut
     let keepalive_timeout = worker.client_limits(&client, |limits| limits.keepalive_timeout);
     let stream = Side::Http1(stream);
     let mut connection =
-        Connection { worker, seat, stream, deadline, client, requests: 0, keepalive_timeout, expects_header };
+        Connection { worker, seat, stream, deadline, client, requests: 0, keepalive_timeout, expects_header, told: None };
     // One block around one value, used in place: an `async fn` keeps what it is given twice, and most connections are
     // idle most of the time.
     async move {
@@ -164,7 +167,7 @@ impl Connection {
                 return Some(begun);
             }
             // Boxed, so that an idle connection's task is small.
-            let after = Box::pin(self.busy(&mut scratch)).await;
+            let after = in_place(|| self.busy(&mut scratch)).await;
             match after {
                 After::Linger => Box::pin(self.linger(&mut scratch.client_in)).await,
                 // Closing with bytes unread would be a reset, which may destroy the answer.

@@ -1,10 +1,9 @@
 //! What is the application told about its client? (X-Forwarded-*, RFC 7239 `Forwarded`.)
 
-use std::io::Write;
 use std::net::IpAddr;
-use std::ops::Range;
 
-use crate::http1::{Known, encode};
+use crate::http1::Known;
+use crate::http1::encode::{Address, Digits, line};
 
 /// What a request is told to have come through.
 #[derive(Clone, Copy, Debug)]
@@ -40,94 +39,82 @@ pub struct Said<'a> {
     pub forwarded: Option<&'a [u8]>,
 }
 
+/// What an application was told of a client, for the next request: on one connection it hardly ever differs.
+#[derive(Debug)]
+pub struct Told {
+    host: u8,
+    len: u16,
+    text: [u8; ROOM],
+}
+
+/// For the Host and its lines, in bytes: what is longer is written each time.
+const ROOM: usize = 317;
+
+impl Told {
+    /// The lines that were written for this Host, if there is room for both.
+    pub fn of(host: &[u8], lines: &[u8]) -> Option<Box<Told>> {
+        let len = host.len() + lines.len();
+        let mut told = Box::new(Told { host: host.len().try_into().ok()?, len: len.try_into().ok()?, text: [0; ROOM] });
+        let (known, rest) = told.text.get_mut(..len)?.split_at_mut(host.len());
+        known.copy_from_slice(host);
+        rest.copy_from_slice(lines);
+        Some(told)
+    }
+
+    /// The lines, if this is the Host that they were written for.
+    pub fn lines(&self, host: &[u8]) -> Option<&[u8]> {
+        let (known, lines) = self.text.get(..usize::from(self.len))?.split_at_checked(usize::from(self.host))?;
+        (known == host).then_some(lines)
+    }
+}
+
 /// Appends the fields that tell an application about its client, except those that `omit` claims. `said` is empty
 /// unless the sender is trusted.
 pub fn write(out: &mut Vec<u8>, facts: &Facts<'_>, said: &Said<'_>, omit: impl Fn(Known) -> bool) {
-    // The sender's address stands in up to three fields; it is turned into text once.
-    let mut sender = None;
-    let mut address = |out: &mut Vec<u8>, address: IpAddr| match &sender {
-        Some(text) if Some(address) == facts.sender => out.extend_from_within(Range::clone(text)),
-        _ => {
-            let at = out.len();
-            address_text(out, address);
-            if Some(address) == facts.sender {
-                sender = Some(at..out.len());
-            }
-        }
-    };
-    if !omit(Known::XForwardedFor) {
-        match (facts.sender, said.for_) {
+    let sender = facts.sender.map(Address::of);
+    let sender = sender.as_ref().map(Address::as_bytes);
+    if !omit(Known::XForwardedFor) && (sender.is_some() || said.for_.is_some()) {
+        out.extend_from_slice(b"X-Forwarded-For: ");
+        match (sender, said.for_) {
             (Some(sender), said) => {
-                name(out, Known::XForwardedFor);
                 before(out, said);
-                address(out, sender);
-                out.extend_from_slice(b"\r\n");
+                line(out, sender);
             }
             // Who reads the list expects addresses: one that has none is not in it.
-            (None, Some(said)) => encode::field(out, b"X-Forwarded-For", said),
-            (None, None) => {}
+            (None, said) => line(out, said.unwrap_or_default()),
         }
     }
     if let Some(client) = facts.client.filter(|_| !omit(Known::XRealIp)) {
-        name(out, Known::XRealIp);
-        address(out, client);
-        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(b"X-Real-IP: ");
+        match sender.filter(|_| facts.sender == Some(client)) {
+            Some(sender) => line(out, sender),
+            None => line(out, Address::of(client).as_bytes()),
+        }
     }
     if !omit(Known::XForwardedProto) {
-        encode::field(out, b"X-Forwarded-Proto", said.proto.unwrap_or(facts.scheme.as_bytes()));
+        out.extend_from_slice(b"X-Forwarded-Proto: ");
+        line(out, said.proto.unwrap_or(facts.scheme.as_bytes()));
     }
     if !omit(Known::XForwardedHost) {
-        encode::field(out, b"X-Forwarded-Host", said.host.unwrap_or(facts.host));
+        out.extend_from_slice(b"X-Forwarded-Host: ");
+        line(out, said.host.unwrap_or(facts.host));
     }
     if !omit(Known::XForwardedPort) && (said.port.is_some() || facts.port.is_some()) {
-        name(out, Known::XForwardedPort);
+        out.extend_from_slice(b"X-Forwarded-Port: ");
         match said.port {
-            Some(port) => out.extend_from_slice(port),
-            None => encode::decimal(out, facts.port.unwrap_or_default().into()),
+            Some(port) => line(out, port),
+            None => line(out, Digits::decimal(facts.port.unwrap_or_default().into()).as_bytes()),
         }
-        out.extend_from_slice(b"\r\n");
     }
     if let Some(prefix) = said.prefix.or(facts.prefix.map(str::as_bytes)).filter(|_| !omit(Known::XForwardedPrefix)) {
-        encode::field(out, b"X-Forwarded-Prefix", prefix);
+        out.extend_from_slice(b"X-Forwarded-Prefix: ");
+        line(out, prefix);
     }
     if !omit(Known::Forwarded) {
-        name(out, Known::Forwarded);
+        out.extend_from_slice(b"Forwarded: ");
         before(out, said.forwarded);
-        element(out, facts, address);
-        out.extend_from_slice(b"\r\n");
+        element(out, facts, sender);
     }
-}
-
-/// One element of `Forwarded` (RFC 7239 §4).
-fn element(out: &mut Vec<u8>, facts: &Facts<'_>, mut address: impl FnMut(&mut Vec<u8>, IpAddr)) {
-    out.extend_from_slice(b"for=");
-    match facts.sender {
-        Some(sender @ IpAddr::V6(_)) => {
-            out.extend_from_slice(b"\"[");
-            address(out, sender);
-            out.extend_from_slice(b"]\"");
-        }
-        Some(sender) => address(out, sender),
-        // RFC 7239 §6.2.
-        None => out.extend_from_slice(b"unknown"),
-    }
-    out.extend_from_slice(b";proto=");
-    out.extend_from_slice(facts.scheme.as_bytes());
-    out.extend_from_slice(b";host=");
-    // A host may hold ':' and brackets, which a token may not.
-    let token = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
-    if !facts.host.is_empty() && facts.host.iter().all(token) {
-        out.extend_from_slice(facts.host);
-    } else {
-        out.push(b'"');
-        out.extend(facts.host.iter().filter(|b| !matches!(b, b'"' | b'\\')));
-        out.push(b'"');
-    }
-}
-
-fn name(out: &mut Vec<u8>, field: Known) {
-    out.extend_from_slice(field.name().as_bytes());
-    out.extend_from_slice(b": ");
 }
 
 fn before(out: &mut Vec<u8>, said: Option<&[u8]>) {
@@ -137,14 +124,53 @@ fn before(out: &mut Vec<u8>, said: Option<&[u8]>) {
     }
 }
 
-/// An address as text. The common case without the formatting machinery.
-pub fn address_text(out: &mut Vec<u8>, address: IpAddr) {
-    match address {
-        IpAddr::V4(v4) => encode::ipv4(out, v4.octets()),
-        // Writing to a vector cannot fail.
-        IpAddr::V6(v6) => drop(write!(out, "{v6}")),
+/// One element of `Forwarded` (RFC 7239 §4), and the end of the line.
+fn element(out: &mut Vec<u8>, facts: &Facts<'_>, sender: Option<&[u8]>) {
+    out.extend_from_slice(b"for=");
+    match (facts.sender, sender) {
+        (Some(IpAddr::V6(_)), Some(sender)) => {
+            out.extend_from_slice(b"\"[");
+            out.extend_from_slice(sender);
+            out.extend_from_slice(b"]\"");
+        }
+        (_, Some(sender)) => out.extend_from_slice(sender),
+        // RFC 7239 §6.2.
+        (_, None) => out.extend_from_slice(b"unknown"),
     }
+    out.extend_from_slice(b";proto=");
+    out.extend_from_slice(facts.scheme.as_bytes());
+    out.extend_from_slice(b";host=");
+    // A host may hold ':' and brackets, which a token may not.
+    let found = facts.host.iter().fold(0, |found, &byte| found | NO_TOKEN[usize::from(byte)]);
+    if found == 0 && !facts.host.is_empty() {
+        return line(out, facts.host);
+    }
+    out.push(b'"');
+    if found & CLEARED == 0 {
+        out.extend_from_slice(facts.host);
+    } else {
+        out.extend(facts.host.iter().filter(|&&byte| NO_TOKEN[usize::from(byte)] & CLEARED == 0));
+    }
+    out.extend_from_slice(b"\"\r\n");
 }
+
+/// A byte that would end a quoted string, or begin an escape in it.
+const CLEARED: u8 = 2;
+
+/// Not 0: a byte that cannot stand in a host without quotes.
+static NO_TOKEN: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = match byte as u8 {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' | b'_' => 0,
+            b'"' | b'\\' => CLEARED,
+            _ => 1,
+        };
+        byte += 1;
+    }
+    table
+};
 
 #[cfg(test)]
 mod tests {
@@ -200,6 +226,34 @@ mod tests {
             "X-Forwarded-For: 203.0.113.5, 10.0.0.1\r\nX-Real-IP: 203.0.113.5\r\nX-Forwarded-Proto: https\r\n\
              X-Forwarded-Host: shop.example\r\nX-Forwarded-Port: 443\r\nForwarded: for=10.0.0.1;proto=http;host=shop.example\r\n"
         );
+    }
+
+    #[test]
+    fn what_was_told_holds_for_the_host_that_it_was_told_for() {
+        let told = Told::of(b"shop.example", b"X-Real-IP: 192.0.2.7\r\n").unwrap();
+        assert_eq!(told.lines(b"shop.example"), Some(&b"X-Real-IP: 192.0.2.7\r\n"[..]));
+        for other in ["", "shop.exampl", "shop.example:80", "SHOP.example"] {
+            assert_eq!(told.lines(other.as_bytes()), None, "{other}");
+        }
+        assert_eq!(Told::of(b"", b"a: b\r\n").unwrap().lines(b""), Some(&b"a: b\r\n"[..]));
+        assert!(Told::of(&[b'a'; 255], b"").is_some() && Told::of(&[b'a'; 256], b"").is_none());
+        assert!(Told::of(b"a", &[b'b'; ROOM - 1]).is_some() && Told::of(b"a", &[b'b'; ROOM]).is_none());
+    }
+
+    #[test]
+    fn a_host_is_quoted_where_it_is_no_token_and_never_ends_its_quotes() {
+        for (host, expected) in [
+            ("a-B_9.example", "a-B_9.example"),
+            ("a:80", "\"a:80\""),
+            ("[::1]", "\"[::1]\""),
+            ("", "\"\""),
+            ("a\"b\\c", "\"abc\""),
+        ] {
+            let facts =
+                Facts { sender: None, client: None, host: host.as_bytes(), port: None, scheme: "http", prefix: None };
+            let text = written(&facts, &Said::default());
+            assert!(text.ends_with(&format!("Forwarded: for=unknown;proto=http;host={expected}\r\n")), "{text}");
+        }
     }
 
     #[test]

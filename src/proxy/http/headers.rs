@@ -1,5 +1,7 @@
 //! What becomes of a head on its way through? Hop-by-hop fields stay, framing is written anew, the rest passes.
 
+use std::ops::Range;
+
 use super::affinity::SetCookie;
 use super::forwarded::{self, Said};
 use super::variables::Scope;
@@ -16,6 +18,8 @@ pub struct Outbound<'a> {
     pub host: &'a [u8],
     /// What the application is told of the client.
     pub forwarded: forwarded::Facts<'a>,
+    /// The same in lines, if they were written before.
+    pub told: Option<&'a [u8]>,
     /// Whether the sender's own X-Forwarded-* are kept.
     pub trusted: bool,
     /// How the body is framed.
@@ -55,19 +59,29 @@ pub fn is_extended_connect(head: &RequestHead) -> bool {
 }
 
 /// Writes the head of a request. The order is nginx's: request line, Host, what the proxy sets, framing, what the client
-/// sent, in its order and case.
-pub fn write_request(out: &mut Vec<u8>, request: &Outbound<'_>) {
+/// sent, in its order and case. Returns where the lines are that tell of the client.
+pub fn write_request(out: &mut Vec<u8>, request: &Outbound<'_>) -> Range<usize> {
     let is_set = |name: &[u8]| request.set.iter().any(|(set, _)| set.as_bytes().eq_ignore_ascii_case(name));
-    encode::request_line(out, request.head.method(), request.target);
-    if !is_set(b"Host") {
-        encode::field(out, b"Host", request.host);
+    if request.head.version() == Version::Http11 && request.target == request.head.target() {
+        encode::line(out, request.head.request_line());
+    } else {
+        encode::request_line(out, request.head.method(), request.target);
+    }
+    if request.set.is_empty() || !is_set(b"Host") {
+        out.extend_from_slice(b"Host: ");
+        encode::line(out, request.host);
     }
     let list = |known| request.trusted.then(|| joined(request.head, known));
     let (for_, elements) = (list(Known::XForwardedFor), list(Known::Forwarded));
     let said = if request.trusted { said(request.head, &for_, &elements) } else { Said::default() };
-    forwarded::write(out, &request.forwarded, &said, |known| {
-        !request.set.is_empty() && is_set(known.name().as_bytes())
-    });
+    let begin = out.len();
+    match request.told {
+        Some(lines) => out.extend_from_slice(lines),
+        None => forwarded::write(out, &request.forwarded, &said, |known| {
+            !request.set.is_empty() && is_set(known.name().as_bytes())
+        }),
+    }
+    let told = begin..out.len();
     for (name, template) in request.set {
         templated(out, name, template, request.scope);
     }
@@ -94,6 +108,7 @@ pub fn write_request(out: &mut Vec<u8>, request: &Outbound<'_>) {
         passes && (request.set.is_empty() || !is_set(field.name))
     });
     encode::end_of_head(out);
+    told
 }
 
 /// Whether the client says that it takes trailers.

@@ -8,6 +8,8 @@
 //! decisions without IO: what the heads become (`headers`, `forwarded`), what a template says (`variables`), what weir
 //! itself answers (`reply`), whom an end blames (`outcome`), what a WebSocket is agreed by (`websocket`).
 
+use std::pin::Pin;
+
 mod affinity;
 mod answer;
 mod attempt;
@@ -40,6 +42,12 @@ mod tunnel;
 mod upload;
 mod variables;
 mod websocket;
+
+/// A future in a box, made where it will be. `Box::pin` makes it on the stack first and copies all of it, also what is not in use
+/// yet: for a future of a kilobyte a good part of what a request touches of memory.
+fn in_place<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
+    Box::into_pin(Box::write(Box::new_uninit(), make()))
+}
 
 pub use attempts::report;
 pub use outcome::Trouble;

@@ -18,7 +18,7 @@ use super::reply::Reply;
 use super::scratch::Scratch;
 use super::story::Story;
 use super::variables::host_alone;
-use super::{real_ip, redirect};
+use super::{in_place, real_ip, redirect};
 use crate::clock::Timestamp;
 use crate::config::model::PathMatch;
 use crate::endpoint::ClientAddr;
@@ -109,7 +109,7 @@ pub async fn serve(conn: &mut Connection, s: &mut Scratch, began: Timestamp) -> 
     let mut exchange =
         Exchange { conn, s, story: &mut story, route: &route, moved: &moved, body, interim: false, hint };
     // Boxed: the allocator is fastest with blocks of up to 1 KiB, and this and what is around it are two of them.
-    let after = Box::pin(exchange.run()).await;
+    let after = in_place(|| exchange.run()).await;
     let route = moved.get().unwrap_or(&route);
     story.tell(conn, s, Some(route));
     after

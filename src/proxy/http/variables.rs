@@ -4,7 +4,6 @@ use std::cell::OnceCell;
 use std::net::IpAddr;
 
 use super::connection::Client;
-use super::forwarded::address_text;
 use super::headers::joined;
 use crate::config::template::{Part, Template, TlsVariable, Variable};
 use crate::endpoint::{ClientAddr, Endpoint};
@@ -66,7 +65,7 @@ impl Scope<'_> {
         let head = self.head;
         match variable {
             Variable::RemoteAddr => match self.address.ip() {
-                Some(ip) => address_text(out, ip),
+                Some(ip) => out.extend_from_slice(encode::Address::of(ip).as_bytes()),
                 None => out.extend_from_slice(b"unix:"),
             },
             Variable::BinaryRemoteAddr => match self.address.ip().map(|ip| ip.to_canonical()) {
@@ -77,7 +76,7 @@ impl Scope<'_> {
             Variable::RemotePort => return number(out, self.address.port()),
             Variable::RemoteUser => return append(out, remote_user(head).as_deref()),
             Variable::ServerAddr => match &self.client.local {
-                Endpoint::Ip(address) => address_text(out, address.ip()),
+                Endpoint::Ip(address) => out.extend_from_slice(encode::Address::of(address.ip()).as_bytes()),
                 unix => out.extend_from_slice(unix.to_string().as_bytes()),
             },
             Variable::ServerPort => return number(out, self.client.local.port()),
@@ -122,7 +121,7 @@ impl Scope<'_> {
                     if !before.is_empty() {
                         out.extend_from_slice(b", ");
                     }
-                    address_text(out, ip);
+                    out.extend_from_slice(encode::Address::of(ip).as_bytes());
                 }
             }
             Variable::Connection => encode::decimal(out, self.client.serial),
@@ -133,7 +132,7 @@ impl Scope<'_> {
                 return number(out, self.proxied().map(|said| said.destination.port()));
             }
             Variable::RealipRemoteAddr => match self.client.sender() {
-                ClientAddr::Ip(address) => address_text(out, address.ip()),
+                ClientAddr::Ip(address) => out.extend_from_slice(encode::Address::of(address.ip()).as_bytes()),
                 ClientAddr::Unix => out.extend_from_slice(b"unix:"),
             },
             Variable::RealipRemotePort => return number(out, self.client.sender().port()),
@@ -205,7 +204,7 @@ fn append(out: &mut Vec<u8>, value: Option<&[u8]>) -> bool {
 
 fn ip(out: &mut Vec<u8>, value: Option<IpAddr>) -> bool {
     if let Some(value) = value {
-        address_text(out, value);
+        out.extend_from_slice(encode::Address::of(value).as_bytes());
     }
     value.is_some()
 }

@@ -233,6 +233,7 @@ impl Session {
             requests: self.requests,
             keepalive_timeout: self.limits.keepalive_timeout,
             expects_header: false,
+            told: None,
             seat,
         };
         let limits = http1::Limits {
