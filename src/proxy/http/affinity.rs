@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::attempts::Delivered;
+use super::attempt::Transaction;
 use super::request::Exchange;
 use super::variables::Scope;
 use crate::affinity::{SessionId, Tag, Ticket};
@@ -85,13 +85,13 @@ pub fn hint(group: &Group, scope: &Scope<'_>, now: Timestamp) -> Hint {
 impl Exchange<'_> {
     /// Binds the client to the peer whose answer is about to be passed on, unless that is a failure.
     #[inline]
-    pub fn bind(&mut self, delivered: &Delivered) -> Bond {
-        if delivered.tag.is_none() { Bond::default() } else { self.bind_to_tag(delivered) }
+    pub fn bind(&mut self, transaction: &Transaction) -> Bond {
+        if transaction.tag.is_none() { Bond::default() } else { self.bind_to_tag(transaction) }
     }
 
-    fn bind_to_tag(&mut self, delivered: &Delivered) -> Bond {
-        let failed = matches!(delivered.outcome, Outcome::Hard(_) | Outcome::Soft(_));
-        let Some(tag) = delivered.tag.filter(|_| !failed) else { return Bond::default() };
+    fn bind_to_tag(&mut self, transaction: &Transaction) -> Bond {
+        let failed = matches!(transaction.outcome, Outcome::Hard(_) | Outcome::Soft(_));
+        let Some(tag) = transaction.tag.filter(|_| !failed) else { return Bond::default() };
         // A reload may have taken the peer away, or the key that its tag was made with.
         let Some(group) = self.conn.worker.group(self.route.group).filter(|group| group.knows(tag)) else {
             return Bond::default();

@@ -13,13 +13,15 @@ use super::side::Side;
 use super::upload::{self, Stopped, Upload};
 use super::forwarded::{self, Told};
 use super::headers;
+use crate::affinity::Tag;
 use crate::clock::Timestamp;
 use crate::config::model::{ClientLimits, HttpVersion, PathMatch, ProxySettings};
+use crate::health::Outcome;
 use crate::http1::{Limits, Progress, Version};
 use crate::net::Reuse;
 use crate::proxy::dial::{self, Content};
 use crate::telemetry::Failure;
-use crate::topology::{Group, Peer};
+use crate::topology::{Group, Lease, Peer};
 
 /// A connection to a peer in the hands of an attempt.
 #[derive(Debug)]
@@ -52,11 +54,31 @@ pub struct Rules<'a> {
     pub client: &'a ClientLimits,
 }
 
-/// What came with a head.
-#[derive(Clone, Copy, Debug)]
-pub struct Answered {
-    /// When the head was whole.
-    pub at: Timestamp,
+/// A request in the hands of one peer, and what came of it. In one place from its beginning, since most of it is handed from
+/// step to step.
+pub struct Transaction {
+    /// Where the request goes, and the answer comes from.
+    pub peer: PeerConn,
+    /// What is left of the request.
+    pub upload: Upload,
+    /// When the head of the answer came; until then, when it was asked for.
+    pub answered: Timestamp,
+    /// The use of the peer, once it has answered. `None` again: it was ended when another peer was asked.
+    pub lease: Option<Lease>,
+    /// What the answer says of the peer.
+    pub outcome: Outcome,
+    /// Where it stands in `Scratch::attempts`.
+    pub entry: usize,
+    /// What stands for the peer in cookies; `None`: nobody is bound to it.
+    pub tag: Option<Tag>,
+}
+
+impl Transaction {
+    /// One that begins.
+    pub fn new(peer: PeerConn, upload: Upload, now: Timestamp) -> Box<Transaction> {
+        let (lease, outcome, entry, tag) = (None, Outcome::Neutral, 0, None);
+        Box::write(Box::new_uninit(), Transaction { peer, upload, answered: now, lease, outcome, entry, tag })
+    }
 }
 
 impl Exchange<'_> {
@@ -143,7 +165,8 @@ impl Exchange<'_> {
 
     /// Sends the request and waits for the head of the answer, which is then in `Scratch::response`. What the client
     /// may see before that (1xx) is passed on. What the peer has said already is in `Scratch::peer_in`.
-    pub async fn ask(&mut self, peer: &mut PeerConn, upload: &mut Upload, may_abandon: bool) -> Result<Answered, End> {
+    pub async fn ask(&mut self, transaction: &mut Transaction, may_abandon: bool) -> Result<(), End> {
+        let Transaction { peer, upload, answered, .. } = transaction;
         let rules = self.rules();
         let repeatable = self.is_repeatable();
         let limits = Limits { head: rules.proxy.max_response_head, ..Limits::default() };
@@ -178,7 +201,8 @@ impl Exchange<'_> {
                                 if s.response.status() == 101 && !is_agreed(s) {
                                     return Poll::Ready(Err(End::Peer(malformed(&"it switches protocols unasked"))));
                                 }
-                                return Poll::Ready(Ok(Answered { at: worker.now() }));
+                                *answered = worker.now();
+                                return Poll::Ready(Ok(()));
                             }
                             interims += 1;
                             if interims > MAX_INTERIM {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::attempt::{Answered, End, PeerConn};
+use super::attempt::{End, PeerConn, Transaction};
 use super::body::ClientEnd;
 use super::choice::{Unleased, nobody_reply};
 use super::grpc;
@@ -14,7 +14,6 @@ use super::scratch::Scratch;
 use super::side::Side;
 use super::story;
 use super::upload::Upload;
-use crate::affinity::Tag;
 use crate::clock::Timestamp;
 use crate::config::model::HttpVersion;
 use crate::health::Outcome;
@@ -27,7 +26,7 @@ use crate::topology::{Group, Lease, PeerTransition, Tried};
 /// How a request has gone on at its peers.
 pub enum Reached {
     /// An answer to pass on is in the scratch.
-    Answer(Box<Delivered>),
+    Answer(Box<Transaction>),
     /// Nobody gave one.
     Own(Reply),
     /// The client ended it.
@@ -36,27 +35,9 @@ pub enum Reached {
     Moved,
 }
 
-/// An answer whose head has come, with the use of its peer.
-pub struct Delivered {
-    /// Where the rest of it comes from.
-    pub peer: PeerConn,
-    /// What is left of the request.
-    pub upload: Upload,
-    /// `None`: it was ended when another peer was asked.
-    pub lease: Option<Lease>,
-    /// What the answer says of the peer.
-    pub outcome: Outcome,
-    /// When the head came.
-    pub answered: Answered,
-    /// Where it stands in `Scratch::attempts`.
-    pub entry: usize,
-    /// What stands for the peer in cookies; `None`: nobody is bound to it.
-    pub tag: Option<Tag>,
-}
-
 /// An answer that could be passed on if no better one comes.
 struct Held {
-    delivered: Box<Delivered>,
+    transaction: Box<Transaction>,
     response: ResponseHead,
     peer_in: Buffer,
 }
@@ -119,29 +100,29 @@ impl Exchange<'_> {
                 Some(delay) => self.hedged(&mut course, &group, &mut lease, may_abandon, &mut connected, delay).await,
             };
             match asked {
-                Ok((peer, upload, answered)) => {
+                Ok(mut transaction) => {
                     let status = self.s.response.status();
                     lease.peer().tally.response(status);
-                    let entry = self.s.attempts.len();
-                    self.s.attempts.push(story::attempt(&lease, connected, Answer::Status(status), answered.at));
+                    let answered = transaction.answered;
+                    transaction.entry = self.s.attempts.len();
+                    self.s.attempts.push(story::attempt(&lease, connected, Answer::Status(status), answered));
                     // A call that failed before it gave anything says so in its head.
-                    let failed = if peer.stream.is_over() { grpc::status(&self.s.response) } else { None };
+                    let failed = if transaction.peer.stream.is_over() { grpc::status(&self.s.response) } else { None };
                     let (cause, outcome) = match failed {
                         Some(code) if named.grpc.contains(&code) => (Cause::Grpc(code), outcome::of_grpc(code)),
                         _ => (Cause::Status(status), outcome::of_status(status, named)),
                     };
-                    let tag = lease.tag();
-                    let lease = Some(lease);
-                    let delivered = Delivered { peer, upload, lease, outcome, answered, entry, tag };
-                    let delivered = Box::write(Box::new_uninit(), delivered);
+                    transaction.outcome = outcome;
+                    transaction.tag = lease.tag();
+                    transaction.lease = Some(lease);
                     if !retry::names(named, cause) {
-                        return Reached::Answer(delivered);
+                        return Reached::Answer(transaction);
                     }
-                    if let Err(why) = self.decide(&mut course, cause, true, &group, answered.at) {
+                    if let Err(why) = self.decide(&mut course, cause, true, &group, answered) {
                         self.story.why = Some(why);
-                        return Reached::Answer(delivered);
+                        return Reached::Answer(transaction);
                     }
-                    course.held = Some(hold(self.s, delivered, &mut course.tried, answered.at));
+                    course.held = Some(hold(self.s, transaction, &mut course.tried, answered));
                 }
                 Err((End::Left, _)) => {
                     let now = self.conn.worker.now();
@@ -261,15 +242,14 @@ impl Exchange<'_> {
                 *connected = Some(self.conn.worker.now().since(lease.began()));
             }
             self.write_head(group, http2);
-            let mut upload = Upload::new(self.s, &self.body, &mut peer_conn.stream);
+            let upload = Upload::new(self.s, &self.body, &mut peer_conn.stream);
             peer_conn.reuse.requests += 1;
+            let mut transaction = Transaction::new(peer_conn, upload, lease.began());
             self.s.response.clear();
             self.s.peer_in.clear();
-            let end = match self.ask(&mut peer_conn, &mut upload, may_abandon).await {
-                Ok(answered) => return Ok((peer_conn, upload, answered)),
-                Err(end) => end,
-            };
-            if let (End::Peer(trouble), Side::Http2(stream)) = (&end, &peer_conn.stream)
+            let Err(end) = self.ask(&mut transaction, may_abandon).await else { return Ok(transaction) };
+            let Transaction { peer: conn, upload, .. } = &*transaction;
+            if let (End::Peer(trouble), Side::Http2(stream)) = (&end, &conn.stream)
                 && matches!(trouble.failure, Failure::ReadTimeout | Failure::SendTimeout)
             {
                 // Whether the peer is slow or its connection dead is not known.
@@ -283,7 +263,7 @@ impl Exchange<'_> {
                 End::Peer(trouble) if refused => return Err((End::Peer(trouble), upload.wrote())),
                 // The peer closed an idle connection while the request was on its way: nobody's fault, and a new
                 // connection tells. Only what may be sent twice is.
-                End::Peer(trouble) if peer_conn.untested && trouble.is_a_close() => {
+                End::Peer(trouble) if conn.untested && trouble.is_a_close() => {
                     if sent && !(repeatable && self.body.replayable()) {
                         return Err((End::Peer(Trouble { local: true, ..trouble }), sent));
                     }
@@ -314,17 +294,17 @@ pub fn is_of_connecting(trouble: &Trouble) -> bool {
 const MOST_REFUSALS: u32 = 1;
 
 /// Puts an answer aside while somebody else is asked: if nobody gives another, it is the last true one.
-fn hold(s: &mut Scratch, mut delivered: Box<Delivered>, tried: &mut Tried, now: Timestamp) -> Box<Held> {
-    let outcome = std::mem::replace(&mut delivered.outcome, Outcome::Neutral);
+fn hold(s: &mut Scratch, mut transaction: Box<Transaction>, tried: &mut Tried, now: Timestamp) -> Box<Held> {
+    let outcome = std::mem::replace(&mut transaction.outcome, Outcome::Neutral);
     if outcome != Outcome::Success {
-        delivered.tag = None;
+        transaction.tag = None;
     }
-    if let Some(lease) = delivered.lease.take() {
+    if let Some(lease) = transaction.lease.take() {
         report(lease.give_up(outcome, tried, now));
     }
     // What it had not taken of the request goes to somebody else now.
-    delivered.upload.give_up();
-    Box::new(Held { delivered, response: std::mem::take(&mut s.response), peer_in: std::mem::take(&mut s.peer_in) })
+    transaction.upload.give_up();
+    Box::new(Held { transaction, response: std::mem::take(&mut s.response), peer_in: std::mem::take(&mut s.peer_in) })
 }
 
 /// Nobody is left to ask: the answer that was put aside, or one of weir's own.
@@ -334,7 +314,7 @@ fn settle(s: &mut Scratch, held: Option<Box<Held>>, own: Reply) -> Reached {
         Some(held) => {
             s.response = held.response;
             s.peer_in = held.peer_in;
-            Reached::Answer(held.delivered)
+            Reached::Answer(held.transaction)
         }
     }
 }

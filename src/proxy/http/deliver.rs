@@ -1,7 +1,8 @@
 //! How does a peer's answer reach the client, and what is left of both connections then?
 
 use super::affinity::SetCookie;
-use super::attempts::{Delivered, report};
+use super::attempt::Transaction;
+use super::attempts::report;
 use super::connection::{After, Connection};
 use super::grpc;
 use super::headers::{self, Delivery};
@@ -19,7 +20,7 @@ use crate::topology::Lease;
 
 impl Exchange<'_> {
     /// Passes on the answer whose head is in the scratch.
-    pub async fn deliver(&mut self, mut d: Box<Delivered>) -> After {
+    pub async fn deliver(&mut self, mut d: Box<Transaction>) -> After {
         if self.s.response.status() == 101 {
             return Box::pin(self.tunnel(d)).await;
         }
@@ -48,14 +49,14 @@ impl Exchange<'_> {
         let head = self.write_answer(delivery, keep, bond.cookie.as_ref());
         self.story.status = self.s.response.status();
         if let (Some(lease), Outcome::Success) = (&mut d.lease, &d.outcome) {
-            report(lease.head_received(d.answered.at));
+            report(lease.head_received(d.answered));
         }
         self.conn.stream.announce(delivery == Delivery::Empty);
         let mut relay = Relay::new(delivery);
         let streamed = relay.stream(self.conn, self.s, &mut d.peer, &mut d.upload, &mut self.body, rules).await;
         let now = self.conn.worker.now();
         if let Some(attempt) = self.s.attempts.get_mut(d.entry) {
-            attempt.response_time += now.since(d.answered.at);
+            attempt.response_time += now.since(d.answered);
         }
         let after = match streamed {
             Ok(()) => {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep_until, timeout};
 
-use super::attempt::{Answered, End, HEADROOM, MAX_INTERIM, PeerConn, TOO_MANY_INTERIM, malformed};
+use super::attempt::{End, HEADROOM, MAX_INTERIM, PeerConn, TOO_MANY_INTERIM, Transaction, malformed};
 use super::attempts::{Course, is_of_connecting, report};
 use super::headers;
 use super::http2::{self, Ended, Entry, Link, Peers};
@@ -34,7 +34,7 @@ use crate::telemetry::{Answer, Failure};
 use crate::topology::{Ask, Group, Lease, Peer, Tried};
 
 /// What an attempt came to; with an error comes whether a byte of the request may have reached the peer.
-pub type Asked = Result<(PeerConn, Upload, Answered), (End, bool)>;
+pub type Asked = Result<Box<Transaction>, (End, bool)>;
 
 /// A request as it goes out to a second peer, apart from the exchange, which is in the hands of the first attempt.
 struct Second {
@@ -202,14 +202,14 @@ impl<'e> Exchange<'e> {
         connected: &mut Option<Duration>,
         may_abandon: bool,
     ) -> Asked {
-        let Begun { mut conn, said, connected: took } = begun;
+        let Begun { conn, said, connected: took } = begun;
         *connected = Some(took);
         self.conn.seat.slot.wait_for(Some(lease.peer().id));
         self.s.response.clear();
         self.s.peer_in = said;
-        let mut upload = Upload::sent();
-        match self.ask(&mut conn, &mut upload, may_abandon).await {
-            Ok(answered) => Ok((conn, upload, answered)),
+        let mut transaction = Transaction::new(conn, Upload::sent(), lease.began());
+        match self.ask(&mut transaction, may_abandon).await {
+            Ok(()) => Ok(transaction),
             Err(end) => Err((end, true)),
         }
     }

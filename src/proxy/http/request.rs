@@ -141,7 +141,7 @@ impl<'a> Exchange<'a> {
         }
         self.s.body_in.begin(self.conn.stream.coding(self.body.framing));
         let after = match self.receive().await {
-            Reached::Answer(delivered) => self.deliver(delivered).await,
+            Reached::Answer(transaction) => self.deliver(transaction).await,
             Reached::Own(reply) => {
                 let keep = self.body.complete && self.conn.may_keep(&self.s.request, Some(self.rules().client));
                 self.answer(reply, keep).await

@@ -5,7 +5,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::answer::write_all;
-use super::attempts::{Delivered, report};
+use super::attempt::Transaction;
+use super::attempts::report;
 use super::connection::{After, Connection};
 use super::headers::Delivery;
 use super::request::Exchange;
@@ -18,7 +19,7 @@ const HALF: Duration = Duration::from_secs(30);
 
 impl Exchange<'_> {
     /// Passes on the agreement to speak another protocol, and then what is spoken. The lease lasts as long.
-    pub async fn tunnel(&mut self, mut d: Box<Delivered>) -> After {
+    pub async fn tunnel(&mut self, mut d: Box<Transaction>) -> After {
         let rules = self.rules();
         let bond = self.bind(&d);
         let head = self.write_answer(Delivery::Empty, true, bond.cookie.as_ref());
@@ -26,7 +27,7 @@ impl Exchange<'_> {
         self.story.status = self.s.response.status();
         self.story.sent = head;
         if let Some(lease) = &mut d.lease {
-            report(lease.head_received(d.answered.at));
+            report(lease.head_received(d.answered));
         }
         let (up, down) = (Way::with(&mut self.s.client_in), Way::with(&mut self.s.peer_in));
         let mut conversation = Conversation { up, down };
@@ -55,7 +56,7 @@ impl Exchange<'_> {
         };
         let now = self.conn.worker.now();
         if let Some(attempt) = self.s.attempts.get_mut(d.entry) {
-            attempt.response_time += now.since(d.answered.at);
+            attempt.response_time += now.since(d.answered);
         }
         if let Some(lease) = d.lease.take() {
             report(lease.finish(d.outcome, now));
