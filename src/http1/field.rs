@@ -112,8 +112,18 @@ impl FieldSection {
 
     /// Appends the lines of the fields that `keep` wants, byte for byte as they came. Lines that stand together are
     /// copied together.
-    pub fn copy_lines(&self, out: &mut Vec<u8>, mut keep: impl FnMut(&Field<'_>) -> bool) {
-        let mut run = 0..0;
+    pub fn copy_lines(&self, out: &mut Vec<u8>, keep: impl FnMut(&Field<'_>) -> bool) {
+        self.copy_lines_behind(0..0, out, keep);
+    }
+
+    /// The same behind this part of the buffer.
+    pub(super) fn copy_lines_behind(
+        &self,
+        first: std::ops::Range<usize>,
+        out: &mut Vec<u8>,
+        mut keep: impl FnMut(&Field<'_>) -> bool,
+    ) {
+        let mut run = first;
         for entry in &self.index.entries {
             if !keep(&self.field(entry)) {
                 continue;

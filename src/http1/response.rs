@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::connection::Options;
-use super::encode::is_value;
+use super::encode::{self, is_value};
 use super::field::Span;
 use super::framing::{Announced, parse_decimal};
 use super::scan::{Bounds, Extent, Scan, longest_head};
@@ -103,6 +103,18 @@ impl ResponseHead {
         self.fields.copy_lines(out, keep);
     }
 
+    /// Appends the status line, in HTTP/1.1, and then the lines of the fields that `keep` wants.
+    pub fn copy_head(&self, out: &mut Vec<u8>, keep: impl FnMut(&Field<'_>) -> bool) {
+        let reason = self.line.reason;
+        // Some leave out the space behind the status with the reason.
+        if self.line.version == Version::Http11 && reason.start as usize == "HTTP/1.1 200 ".len() {
+            let first = 0..reason.end as usize + encode::CRLF.len();
+            return self.fields.copy_lines_behind(first, out, keep);
+        }
+        encode::status_line(out, Version::Http11, self.status(), self.reason());
+        self.fields.copy_lines(out, keep);
+    }
+
     /// The value of the first field of this kind.
     pub fn field(&self, known: Known) -> Option<&[u8]> {
         self.fields.get(known)
@@ -127,6 +139,12 @@ impl ResponseHead {
     /// What `Content-Length` says, also where no body follows (HEAD, 304).
     pub fn content_length(&self) -> Option<u64> {
         self.line.announced.length
+    }
+
+    /// Whether that is said in the digits in which it would be written here: without a zero in front.
+    pub fn has_plain_length(&self) -> bool {
+        let plain = |digits: &[u8]| digits == b"0" || !digits.starts_with(b"0");
+        self.fields.get(Known::ContentLength).is_some_and(plain)
     }
 
     /// Whether the backend wants to go on using the connection. Of no use if the framing is [`Framing::UntilClose`].
@@ -228,7 +246,7 @@ impl ResponseHead {
         if !(100..1000).contains(&status) || !is_value(reason) {
             return Err(Reason::StatusLine);
         }
-        super::encode::status_line(&mut self.fields.bytes, Version::Http11, status, reason);
+        encode::status_line(&mut self.fields.bytes, Version::Http11, status, reason);
         let line_end = self.fields.bytes.len() - 2;
         self.fields.write(fields)?;
         if self.fields.bytes.len() > longest_head(limits) {

@@ -222,11 +222,14 @@ const HSTS: &[u8] = b"Strict-Transport-Security";
 /// Writes the head of an answer for the client.
 pub fn write_response(out: &mut Vec<u8>, answer: &Inbound<'_>) {
     let head = answer.head;
-    encode::status_line(out, Version::Http11, head.status(), head.reason());
-    // Without a body (HEAD, 304) the length that the backend announces is information, not framing; with 204 it is
-    // forbidden (RFC 9110 §8.6).
-    let keeps_length = answer.delivery == Delivery::Empty && head.status() != 204;
-    head.copy_lines(out, |field| {
+    let keeps_length = match answer.delivery {
+        // Without a body (HEAD, 304) the length that the backend announces is information, not framing; with 204 it is
+        // forbidden (RFC 9110 §8.6).
+        Delivery::Empty => head.status() != 204,
+        Delivery::Length(_) => head.has_plain_length(),
+        Delivery::Chunked | Delivery::UntilClose => false,
+    };
+    head.copy_head(out, |field| {
         let framing = field.known == Known::ContentLength && !keeps_length;
         let hidden = answer.hide.iter().any(|name| field.name.eq_ignore_ascii_case(name.as_bytes()));
         let replaced = answer.hsts.is_some() && field.name.eq_ignore_ascii_case(HSTS);
@@ -246,6 +249,7 @@ pub fn write_response(out: &mut Vec<u8>, answer: &Inbound<'_>) {
     }
     match answer.delivery {
         Delivery::Empty | Delivery::UntilClose => {}
+        Delivery::Length(_) if keeps_length => {}
         Delivery::Length(n) => encode::content_length(out, n),
         Delivery::Chunked => encode::field(out, b"Transfer-Encoding", b"chunked"),
     }
@@ -340,10 +344,13 @@ mod tests {
     #[test]
     fn an_answer_passes_with_its_framing_made_anew() {
         let length: Lines<'_> = &[(b"Content-Length", b"5")];
+        let padded: Lines<'_> = &[(b"Content-Length", b"05")];
         let chunked: Lines<'_> = &[(b"Transfer-Encoding", b"chunked")];
         for (status, fields, delivery, keep, expected) in [
-            (200, length, Delivery::Length(5), true, "X-For: 192.0.2.7 | Content-Length: 5"),
-            (200, length, Delivery::Length(5), false, "X-For: 192.0.2.7 | Content-Length: 5 | Connection: close"),
+            (200, length, Delivery::Length(5), true, "Content-Length: 5 | X-For: 192.0.2.7"),
+            (200, length, Delivery::Length(5), false, "Content-Length: 5 | X-For: 192.0.2.7 | Connection: close"),
+            // In one way, whatever was said.
+            (200, padded, Delivery::Length(5), true, "X-For: 192.0.2.7 | Content-Length: 5"),
             (200, chunked, Delivery::Chunked, true, "X-For: 192.0.2.7 | Transfer-Encoding: chunked"),
             (200, chunked, Delivery::UntilClose, false, "X-For: 192.0.2.7 | Connection: close"),
             // HEAD and 304 announce what would have come; 204 may not.
