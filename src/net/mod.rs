@@ -1,5 +1,6 @@
 //! Bytes, not balancing: listeners, connections, pools, names.
 
+pub mod budget;
 pub mod buffer;
 pub mod datagrams;
 pub mod deadline;

@@ -11,7 +11,8 @@ use rustix::net::{RecvFlags, SendFlags};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::task::coop;
+
+use super::budget;
 
 /// A connected socket, registered with the worker that owns it.
 #[derive(Debug)]
@@ -58,14 +59,14 @@ impl Socket {
     /// two atomic operations in a process with threads. What was announced is taken before anybody is registered.
     #[inline]
     pub fn poll_read(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
-        let turn = ready!(coop::poll_proceed(cx));
+        let step = ready!(budget::poll_step(cx));
         loop {
             match self.transfer(Interest::READABLE, into.len(), || {
                 Ok(rustix::net::recv(self, &mut *into, RecvFlags::empty())?.0)
             }) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.poll_read_ready(cx))?,
                 read => {
-                    turn.made_progress();
+                    step.made();
                     return Poll::Ready(read);
                 }
             }
@@ -75,7 +76,7 @@ impl Socket {
     /// Writes what the kernel takes of `slices`, returning the count.
     #[inline]
     pub fn poll_write_vectored(&self, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let turn = ready!(coop::poll_proceed(cx));
+        let step = ready!(budget::poll_step(cx));
         let whole = slices.iter().map(|slice| slice.len()).sum();
         let write = || match slices {
             [one] => Ok(rustix::net::send(self, one, SendFlags::NOSIGNAL)?),
@@ -85,7 +86,7 @@ impl Socket {
             match self.transfer(Interest::WRITABLE, whole, write) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.poll_write_ready(cx))?,
                 written => {
-                    turn.made_progress();
+                    step.made();
                     return Poll::Ready(written);
                 }
             }

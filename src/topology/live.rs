@@ -50,6 +50,7 @@ impl Live {
 
 impl Reader {
     /// The current snapshot. Not to be held across a wait: a request keeps its route, and asks anew for each attempt.
+    #[inline]
     pub fn topology(&mut self) -> &Arc<Topology> {
         self.cache.load()
     }

@@ -6,13 +6,13 @@ use std::task::Poll;
 
 use super::body::ClientEnd;
 use super::connection::Connection;
+use super::forwarded::{self, Told};
+use super::headers;
 use super::outcome::Trouble;
 use super::request::Exchange;
 use super::scratch::Scratch;
 use super::side::Side;
 use super::upload::{self, Stopped, Upload};
-use super::forwarded::{self, Told};
-use super::headers;
 use crate::affinity::Tag;
 use crate::clock::Timestamp;
 use crate::config::model::{ClientLimits, HttpVersion, PathMatch, ProxySettings};
@@ -223,6 +223,10 @@ impl Exchange<'_> {
                     Poll::Ready(Ok(1..)) => {
                         peer.untested = false;
                         progress = true;
+                        if worker.crew.steps_aside(cx) {
+                            deadline.set(worker.now(), waits.limit(rules));
+                            return Poll::Pending;
+                        }
                     }
                     Poll::Ready(Ok(0)) => {
                         let failure = if send_error.is_some() { Failure::Send } else { Failure::Closed };

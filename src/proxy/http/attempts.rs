@@ -104,8 +104,11 @@ impl Exchange<'_> {
                     let status = self.s.response.status();
                     lease.peer().tally.response(status);
                     let answered = transaction.answered;
+                    // Of what went well only the access log wants to know.
                     transaction.entry = self.s.attempts.len();
-                    self.s.attempts.push(story::attempt(&lease, connected, Answer::Status(status), answered));
+                    if self.conn.worker.log.is_on() {
+                        self.s.attempts.push(story::attempt(&lease, connected, Answer::Status(status), answered));
+                    }
                     // A call that failed before it gave anything says so in its head.
                     let failed = if transaction.peer.stream.is_over() { grpc::status(&self.s.response) } else { None };
                     let (cause, outcome) = match failed {
@@ -247,6 +250,7 @@ impl Exchange<'_> {
             let mut transaction = Transaction::new(peer_conn, upload, lease.began());
             self.s.response.clear();
             self.s.peer_in.clear();
+            self.conn.worker.crew.after_the_others().await;
             let Err(end) = self.ask(&mut transaction, may_abandon).await else { return Ok(transaction) };
             let Transaction { peer: conn, upload, .. } = &*transaction;
             if let (End::Peer(trouble), Side::Http2(stream)) = (&end, &conn.stream)

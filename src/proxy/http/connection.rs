@@ -124,8 +124,17 @@ pub fn serve(seat: Seat, accepted: Accepted, listener: ListenerSpec) -> impl Fut
     let deadline = Deadline::new();
     let keepalive_timeout = worker.client_limits(&client, |limits| limits.keepalive_timeout);
     let stream = Side::Http1(stream);
-    let mut connection =
-        Connection { worker, seat, stream, deadline, client, requests: 0, keepalive_timeout, expects_header, told: None };
+    let mut connection = Connection {
+        worker,
+        seat,
+        stream,
+        deadline,
+        client,
+        requests: 0,
+        keepalive_timeout,
+        expects_header,
+        told: None,
+    };
     // One block around one value, used in place: an `async fn` keeps what it is given twice, and most connections are
     // idle most of the time.
     async move {
@@ -305,6 +314,7 @@ impl Connection {
                     }
                 }
                 match stream.poll_fill(&mut scratch.client_in, cx, wire.head.saturating_add(EMPTY_LINES)) {
+                    Poll::Ready(Ok(1..)) if worker.crew.steps_aside(cx) => return Poll::Pending,
                     Poll::Ready(Ok(1..)) => {}
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Head::Gone),
                     Poll::Pending => match began {

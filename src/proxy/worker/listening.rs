@@ -109,8 +109,8 @@ impl Worker {
         // Seated at once, not when its task first runs: a worker that drains must not take itself for empty meanwhile.
         let seat = self.seat();
         match service {
-            Service::Http(listener) => tokio::task::spawn_local(connection::serve(seat, accepted, listener)),
-            Service::Stream(route) => tokio::task::spawn_local(stream::serve(seat, accepted, route)),
+            Service::Http(listener) => self.crew.spawn(connection::serve(seat, accepted, listener)),
+            Service::Stream(route) => self.crew.spawn(stream::serve(seat, accepted, route)),
         };
     }
 }

@@ -22,10 +22,13 @@ use crate::net::{Listener, Pools};
 use crate::telemetry::WorkerLog;
 use crate::topology::{Group, Live, Peer, Reader, Service, Topology};
 
+mod crew;
 mod listening;
 mod seats;
 
 pub use seats::{Seat, Slot};
+
+use crew::Crew;
 
 use super::complaints::Complaints;
 use super::datagram::Port;
@@ -49,6 +52,8 @@ pub struct Worker {
     pub spare: RefCell<Spare>,
     topology: RefCell<Reader>,
     seats: Seats,
+    /// Its connections' tasks.
+    pub crew: Rc<Crew>,
     listening: RefCell<Vec<Listening>>,
     /// Where datagrams come.
     ports: RefCell<Vec<Rc<Port>>>,
@@ -87,6 +92,7 @@ impl Worker {
             spare: RefCell::default(),
             topology: RefCell::new(live.reader()),
             seats: Seats::default(),
+            crew: Rc::default(),
             listening: RefCell::default(),
             ports: RefCell::default(),
             draining: Cell::new(false),
@@ -106,6 +112,10 @@ impl Worker {
 
     /// A connection's task is polled: its waker is remembered, and it is now.
     pub fn begin_turn(&self, slot: &Slot, waker: &Waker) {
+        // A turn that was interrupted for the others is still the same one.
+        if self.crew.goes_on() {
+            return;
+        }
         self.now.set(self.clock.now());
         slot.register(waker);
     }
