@@ -1,6 +1,7 @@
 //! What does a request look like in the access log? (nginx: `ngx_http_log_module.c`, spec §8)
 
 use std::io::Write;
+use std::net::SocketAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +12,8 @@ use super::session::SessionDone;
 use crate::config::model::LogFormat;
 use crate::config::template::{LogVariable, Part, Variable};
 use crate::endpoint::{ClientAddr, Endpoint};
+use crate::http1::encode::Address;
+pub(super) use crate::http1::encode::decimal;
 
 /// Writes lines; remembers the latest second's name, since most requests share it.
 #[derive(Debug, Default)]
@@ -154,7 +157,7 @@ impl LineWriter {
 /// `$remote_addr`.
 pub(super) fn remote_addr(out: &mut Vec<u8>, client: ClientAddr) {
     match client {
-        ClientAddr::Ip(address) => display(out, address.ip()),
+        ClientAddr::Ip(address) => out.extend_from_slice(Address::of(address.ip()).as_bytes()),
         ClientAddr::Unix => display(out, client),
     }
 }
@@ -186,6 +189,11 @@ pub(super) fn each(out: &mut Vec<u8>, done: &RequestDone<'_>, entry: fn(&mut Vec
 
 pub(super) fn addr(out: &mut Vec<u8>, attempt: &Attempt) {
     match &attempt.addr {
+        Some(Endpoint::Ip(SocketAddr::V4(addr))) => {
+            out.extend_from_slice(Address::of((*addr.ip()).into()).as_bytes());
+            out.push(b':');
+            decimal(out, addr.port().into());
+        }
         Some(Endpoint::Ip(addr)) => display(out, addr),
         Some(Endpoint::Unix(path)) => {
             out.extend_from_slice(b"unix:");
@@ -236,20 +244,6 @@ fn escaped(out: &mut Vec<u8>, value: &[u8]) {
 fn display(out: &mut Vec<u8>, value: impl std::fmt::Display) {
     // A Vec accepts whatever is written to it.
     let _ = write!(out, "{value}");
-}
-
-/// Without the machinery of `write!`, since every line has several.
-pub(super) fn decimal(out: &mut Vec<u8>, mut number: u64) {
-    let mut digits = [0; 20];
-    let mut at = digits.len();
-    loop {
-        at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return out.extend_from_slice(&digits[at..]);
-        }
-    }
 }
 
 /// Seconds with three decimals, cut off.

@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use arc_swap::cache::Cache;
 use tokio::sync::Notify;
 
 use super::event::RequestDone;
@@ -34,7 +35,7 @@ pub struct AccessLog {
 
 #[derive(Debug)]
 struct Shared {
-    settings: ArcSwap<Settings>,
+    settings: Arc<ArcSwap<Settings>>,
     /// Lines that were not written.
     dropped: AtomicU64,
     /// The file is to be opened anew before the next write.
@@ -80,7 +81,7 @@ impl AccessLog {
     pub fn open(target: &LogTarget, format: LogFormat) -> io::Result<AccessLog> {
         let sink = Sink::open(target)?;
         let shared = Arc::new(Shared {
-            settings: ArcSwap::from_pointee(Settings { on: *target != LogTarget::Off, format }),
+            settings: Arc::new(ArcSwap::from_pointee(Settings { on: *target != LogTarget::Off, format })),
             dropped: AtomicU64::new(0),
             reopen: AtomicBool::new(false),
         });
@@ -99,6 +100,7 @@ impl AccessLog {
         // One buffer is being filled, one is on its way, one is on its way back.
         let (home, spare) = sync_channel(2);
         WorkerLog {
+            settings: RefCell::new(Cache::new(Arc::clone(&self.shared.settings))),
             shared: self.shared.clone(),
             to_writer: self.to_writer.clone(),
             pending: RefCell::default(),
@@ -144,6 +146,8 @@ impl AccessLog {
 #[derive(Debug)]
 pub struct WorkerLog {
     shared: Arc<Shared>,
+    /// Those of `shared`, at the cost of one comparison.
+    settings: RefCell<Cache<Arc<ArcSwap<Settings>>, Arc<Settings>>>,
     to_writer: SyncSender<Message>,
     pending: RefCell<Pending>,
     home: SyncSender<Vec<u8>>,
@@ -162,7 +166,7 @@ struct Pending {
 impl WorkerLog {
     /// Whether lines are wanted at all.
     pub fn is_on(&self) -> bool {
-        self.shared.settings.load().on
+        self.settings.borrow_mut().load().on
     }
 
     /// Writes a request's line into the buffer. Never waits; does nothing if the log is off.
@@ -176,7 +180,8 @@ impl WorkerLog {
     }
 
     fn append(&self, line: impl FnOnce(&mut LineWriter, &LogFormat, &mut Vec<u8>)) {
-        let settings = self.shared.settings.load();
+        let mut settings = self.settings.borrow_mut();
+        let settings = settings.load();
         if !settings.on {
             return;
         }
