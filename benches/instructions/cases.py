@@ -8,11 +8,6 @@ PEERS = [3, 100, 10_000]
 LOCATIONS = [10, 10_000]
 SERVERS = [1, 1_000]
 
-# Series that are known to grow, and why. The baseline holds each of their counts where it is.
-KNOWN_TO_GROW = {
-    "least_conn, peers": "compares all of up to 128 peers, as exactly as nginx; an index serves more",
-}
-
 # As benches/pick.rs names them.
 METHODS = [
     "round_robin",
@@ -79,7 +74,7 @@ def growth(counts):
         if stem.endswith(("peers", "locations", "servers")) and number.isdigit():
             series.setdefault(stem, []).append(name)
     # A step more of a search is 10 % of a pick, but a thousandth of the request it is for.
-    why = lambda stem: "a pick by itself" if stem.startswith("pick ") else KNOWN_TO_GROW.get(stem)
+    why = lambda stem: "a pick by itself" if stem.startswith("pick ") else None
     return [(names, why(stem)) for stem, names in series.items() if len(names) > 1]
 
 

@@ -8,12 +8,16 @@ use super::round_robin::RoundRobin;
 use super::smooth::{Smooth, scaled};
 use super::{Balancer, COMPARE_ALL, Candidates, FULL, Member};
 
+/// Up to how many peers all are compared at each pick, at some 115 instructions each: that is up to a tenth of a request. Above,
+/// an index says who is how busy.
+const EXACT: usize = 16;
+
 /// The fewest requests in flight per weight; those that are level take turns.
 #[derive(Debug)]
 pub(super) struct LeastConn {
     weights: Box<[u32]>,
     turns: Smooth,
-    /// Only for very many.
+    /// Only for many.
     index: Option<Index>,
 }
 
@@ -22,7 +26,7 @@ impl LeastConn {
         LeastConn {
             weights: members.iter().map(|member| member.weight).collect(),
             turns: Smooth::new(members.len()),
-            index: (members.len() > COMPARE_ALL).then(|| Index::new(members)),
+            index: (members.len() > EXACT).then(|| Index::new(members)),
         }
     }
 
@@ -58,7 +62,7 @@ impl Balancer for LeastConn {
     }
 }
 
-/// For more than [`COMPARE_ALL`] peers. As long as the least busy are many, as they are when all are idle, they take
+/// For more than [`EXACT`] peers. As long as the least busy are many, as they are when all are idle, they take
 /// turns by weight. When they are few, the index knows them, and they take turns in their own order.
 ///
 /// That is as exact as [`Levels`] are: loads that differ by less than a request of the heaviest peer, or an eighth,
@@ -243,7 +247,7 @@ mod tests {
         assert_eq!(tier.picks(&*tier.build(METHOD), 2), "ab");
     }
 
-    const MANY: usize = COMPARE_ALL + 72;
+    const MANY: usize = 200;
 
     fn many(weight: fn(usize) -> u32) -> (Tier, LeastConn) {
         let tier = Tier::weights(&(0..MANY).map(weight).collect::<Vec<_>>());
@@ -286,6 +290,24 @@ mod tests {
         for level in 1..=5 {
             (0..MANY).for_each(|_| _ = start(&mut tier, &balancer));
             assert_eq!(loads(&tier), [level; MANY]);
+        }
+    }
+
+    #[test]
+    fn whether_all_are_compared_or_an_index_knows_them_they_are_filled_level_by_level() {
+        for count in [EXACT, EXACT + 1, EXACT + 2, 40, 128, 129] {
+            let mut tier = Tier::weights(&vec![1; count]);
+            let balancer = LeastConn::new(&tier.members());
+            balancer.availability_changed(&tier);
+            assert_eq!(balancer.index.is_some(), count > EXACT);
+            for level in 1..=3 {
+                for _ in 0..count {
+                    let peer = balancer.pick(&tier, &[]).expect("all are there");
+                    let in_flight = tier.peers[peer].in_flight + 1;
+                    set(&mut tier, &balancer, peer, in_flight);
+                }
+                assert_eq!(loads(&tier), vec![level; count], "{count}");
+            }
         }
     }
 

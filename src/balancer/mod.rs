@@ -160,8 +160,7 @@ pub fn build(method: &Method, members: &[Member<'_>], seed: u64) -> Box<dyn Bala
     }
 }
 
-/// Up to how many peers `least_conn` and `least_time` compare all of them at each pick. Above, `least_conn` goes by an
-/// index of who is how busy, and `least_time` takes the best of a sample.
+/// Up to how many peers `least_time` compares all of them at each pick. Above, it takes the best of a sample.
 const COMPARE_ALL: usize = 128;
 
 /// How many candidates of a key, or draws, are turned down before round robin decides. (nginx: `tries > 20`.)
@@ -192,7 +191,7 @@ mod tests {
         fn a_pick_is_eligible_and_nobody_is_picked_only_if_nobody_is_eligible(
             method in methods(),
             peers in prop_oneof![
-                prop::collection::vec((1u32..50, any::<bool>(), 0..=FULL, 0u32..5, any::<bool>()), 0..12),
+                prop::collection::vec((1u32..50, any::<bool>(), 0..=FULL, 0u32..5, any::<bool>()), 0..40),
                 prop::collection::vec((1u32..4, any::<bool>(), 0..=FULL, 0u32..5, any::<bool>()), COMPARE_ALL + 1..COMPARE_ALL + 20),
             ],
             keys in prop::collection::vec("[a-z]{0,3}", 1..8),
