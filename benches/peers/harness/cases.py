@@ -78,6 +78,8 @@ def measure(cases, binaries, backends, programs, options):
             print(f"  {name}: {lack}: left out of {', '.join(case.name for case in alike)}", flush=True)
         with contextlib.ExitStack() as running:
             cores = machine.cores() if workers > 1 else machine.cores()[:1]
+            if options.share_core and workers == 1:
+                running.enter_context(machine.shared(cores[0]))
             proxies = {name: running.enter_context(Proxy(name, binaries[name], backends, cores, workers, log, front))
                        for name in names if name not in lacking}
             for case in alike:
@@ -100,10 +102,14 @@ def rounds(case, proxies, programs, options):
     median = {name: middle(taken) for name, taken in samples.items()}
     spread = max((max(s["cpu"] for s in taken) / min(s["cpu"] for s in taken) for taken in samples.values()
                   if not any("not" in s for s in taken)), default=1)
-    print(f"  {case.name:11}" + "".join(f"  {name} {row.get('not') or format(row['cpu'], '.1f')}"
-                                        for name, row in median.items())
-          + f"   (CPU us/request; rounds differ by up to {100 * (spread - 1):.0f} %)", flush=True)
+    print(f"  {case.name:11}" + "".join(f"  {name} {row.get('not') or said(row, case)}" for name, row in median.items())
+          + f"   (CPU us/request, share of a core used; rounds differ by up to {100 * (spread - 1):.0f} %)", flush=True)
     return median
+
+
+def said(row, case):
+    """Who uses less than its cores has waited for the load: it could have done more, and at less for each request."""
+    return f"{row['cpu']:.1f} ({row['cpu'] * row['rate'] / 1e4 / case.workers:.0f} %)"
 
 
 def middle(taken):

@@ -1,5 +1,5 @@
 """What do processes use, and is the machine at rest?"""
-import os, platform, time
+import contextlib, os, platform, subprocess, sys, time
 from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
@@ -37,6 +37,17 @@ def cpu_seconds(root):
             continue
         ticks += int(fields[11]) + int(fields[12])
     return ticks / TICK
+
+
+@contextlib.contextmanager
+def shared(core):
+    """A process that does nothing but compute, and takes its half of the core."""
+    spinner = subprocess.Popen(["taskset", "-c", str(core), sys.executable, "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        spinner.kill()
+        spinner.wait()
 
 
 def memory_kib(root):

@@ -9,6 +9,9 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 
 use weir_peers::{Poller, WEBSOCKET_ACCEPT};
 
+/// What a head ends with.
+const END: &[u8] = b"\r\n\r\n";
+
 /// At which of the answers the one that agrees to a WebSocket is.
 const UPGRADE: usize = 3;
 
@@ -23,6 +26,8 @@ struct Connection {
     close: bool,
     /// Whatever comes goes back.
     echo: bool,
+    /// How the read went that was made before its turn, and whether that was all.
+    received: io::Result<bool>,
 }
 
 fn main() -> io::Result<()> {
@@ -56,11 +61,17 @@ fn main() -> io::Result<()> {
                     poller.watch(&socket, count + place)?;
                     connections[place] = Some(Connection::new(socket));
                 }
-            } else if let Some(connection) = &mut connections[number - count]
+            } else if let Some(connection) = &mut connections[number - count] {
+                connection.receive(&mut scratch);
+            }
+        }
+        // All of them are read before the first is answered, which keeps both parts of the kernel's work in the cache.
+        for number in ready.iter().filter_map(|number| number.checked_sub(count)) {
+            if let Some(connection) = &mut connections[number]
                 && connection.advance(&answers, &mut scratch).is_err()
             {
-                connections[number - count] = None;
-                free.push(number - count);
+                connections[number] = None;
+                free.push(number);
             }
         }
     }
@@ -89,11 +100,13 @@ fn upgrade() -> Vec<u8> {
 
 impl Connection {
     fn new(socket: TcpStream) -> Connection {
-        Connection { socket, head: Vec::new(), body_left: 0, answer: None, sent: 0, close: false, echo: false }
+        Connection { socket, head: Vec::new(), body_left: 0, answer: None, sent: 0, close: false, echo: false, received: Ok(false) }
     }
 
-    /// Reads and writes until the socket would block. An error: the connection is over.
+    /// Reads and writes until the socket would block. An error: the connection is over. As few calls and as little work as that
+    /// takes: a backend that is slower than a proxy would measure itself.
     fn advance(&mut self, answers: &[Vec<u8>], scratch: &mut [u8]) -> io::Result<()> {
+        let mut drained = std::mem::replace(&mut self.received, Ok(false))?;
         loop {
             while let Some(answer) = self.answer
                 && self.body_left == 0
@@ -110,37 +123,82 @@ impl Connection {
                     }
                 }
             }
-            match self.socket.read(scratch) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                // Messages are small, and whoever sent one waits for it: what does not fit ends the connection.
-                Ok(read) if self.echo => self.socket.write_all(&scratch[..read])?,
-                Ok(read) if self.body_left > 0 => self.body_left = self.body_left.saturating_sub(read),
-                Ok(read) => self.request(&scratch[..read])?,
+            if drained {
+                return Ok(());
+            }
+            match self.read(scratch) {
+                Ok(all) => drained = all,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
     }
 
-    /// Takes bytes of a head, and of what follows it.
-    fn request(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Reads once, if nothing is to be sent first. What comes of it is told by the next [`Connection::advance`].
+    fn receive(&mut self, scratch: &mut [u8]) {
+        if self.answer.is_none() {
+            self.received = self.read(scratch).or_else(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => Ok(true),
+                _ => Err(error),
+            });
+        }
+    }
+
+    /// Whether nothing is left to be read: what is less than was asked for is all there is, and the next of it is announced.
+    fn read(&mut self, scratch: &mut [u8]) -> io::Result<bool> {
+        let read = self.socket.read(scratch)?;
+        if read == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.take(&scratch[..read])?;
+        Ok(read < scratch.len())
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.echo {
+            // Messages are small, and whoever sent one waits for it: what does not fit ends the connection.
+            return self.socket.write_all(bytes);
+        }
+        if self.body_left > 0 {
+            self.body_left = self.body_left.saturating_sub(bytes.len());
+            return Ok(());
+        }
+        if self.head.is_empty() && bytes.ends_with(END) {
+            self.request(bytes);
+            return Ok(());
+        }
         self.head.extend_from_slice(bytes);
-        let Some(end) = self.head.windows(4).position(|window| window == b"\r\n\r\n") else {
+        let Some(end) = self.head.windows(END.len()).position(|window| window == END) else {
             return if self.head.len() > 64 << 10 { Err(io::ErrorKind::InvalidData.into()) } else { Ok(()) };
         };
-        let head = String::from_utf8_lossy(&self.head[..end]).to_ascii_lowercase();
-        let length = head.split("\r\ncontent-length:").nth(1).and_then(|rest| rest.lines().next());
-        let length: usize = length.and_then(|digits| digits.trim().parse().ok()).unwrap_or(0);
-        self.body_left = length.saturating_sub(self.head.len() - end - 4);
-        self.answer = match head.split(' ').nth(1) {
-            Some("/1k") => Some(1),
-            Some("/1m") => Some(2),
-            Some("/hold") => None,
-            Some("/ws") => Some(UPGRADE),
+        let mut head = std::mem::take(&mut self.head);
+        let behind = head.len() - end - END.len();
+        self.request(&head[..end + END.len()]);
+        self.body_left = self.body_left.saturating_sub(behind);
+        head.clear();
+        self.head = head;
+        Ok(())
+    }
+
+    /// Takes a whole head.
+    fn request(&mut self, head: &[u8]) {
+        let mut lines = head.split(|&byte| byte == b'\n');
+        let first = lines.next().unwrap_or_default();
+        (self.body_left, self.close) = (0, false);
+        for line in lines.filter(|line| matches!(line.first(), Some(b'C' | b'c'))) {
+            let line = String::from_utf8_lossy(line).to_ascii_lowercase();
+            match line.split_once(':') {
+                Some(("content-length", digits)) => self.body_left = digits.trim().parse().unwrap_or(0),
+                Some(("connection", options)) => self.close = options.trim() == "close",
+                _ => {}
+            }
+        }
+        self.answer = match first.split(|&byte| byte == b' ').nth(1) {
+            Some(b"/1k") => Some(1),
+            Some(b"/1m") => Some(2),
+            Some(b"/hold") => None,
+            Some(b"/ws") => Some(UPGRADE),
             _ => Some(0),
         };
-        self.close = head.contains("\r\nconnection: close");
-        self.head.clear();
-        Ok(())
     }
 }
