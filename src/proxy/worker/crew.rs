@@ -28,7 +28,8 @@ const PARTS: usize = 2;
 /// The connections of one worker, as tasks.
 #[derive(Default)]
 pub struct Crew {
-    mates: RefCell<Slab<Option<Mate>>>,
+    /// Each in a box, which is taken out for its turn: the list itself stays small.
+    mates: RefCell<Slab<Option<Box<Mate>>>>,
     rung: Arc<Rung>,
     /// The runtime's task that all of them are was begun.
     begun: Cell<bool>,
@@ -119,7 +120,7 @@ impl Crew {
             let place = entry.key();
             let bell = Arc::new(Bell { place, is_rung: AtomicBool::new(true), rung: Arc::clone(&self.rung) });
             let waker = Waker::from(Arc::clone(&bell));
-            entry.insert(Some(Mate { life: Box::pin(life), bell, waker }));
+            entry.insert(Some(Box::new(Mate { life: Box::pin(life), bell, waker })));
             place
         };
         self.rung.ring(place);
