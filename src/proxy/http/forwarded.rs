@@ -232,7 +232,7 @@ mod tests {
     fn what_was_told_holds_for_the_host_that_it_was_told_for() {
         let told = Told::of(b"shop.example", b"X-Real-IP: 192.0.2.7\r\n").unwrap();
         assert_eq!(told.lines(b"shop.example"), Some(&b"X-Real-IP: 192.0.2.7\r\n"[..]));
-        for other in ["", "shop.exampl", "shop.example:80", "SHOP.example"] {
+        for other in ["", "hop.example", "shop.example:80", "SHOP.example"] {
             assert_eq!(told.lines(other.as_bytes()), None, "{other}");
         }
         assert_eq!(Told::of(b"", b"a: b\r\n").unwrap().lines(b""), Some(&b"a: b\r\n"[..]));
