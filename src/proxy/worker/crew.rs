@@ -22,7 +22,7 @@ use crate::net::budget;
 /// How many read before the first of them goes on. Enough for the caches, and few enough that nobody waits long.
 const IN_STEP: usize = 32;
 
-/// Into how many parts a turn may fall: read, think, send.
+/// How many parts a turn may have behind its first, to read: to think, and to send.
 const PARTS: usize = 2;
 
 /// The connections of one worker, as tasks.
@@ -235,6 +235,7 @@ impl Crew {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
 
     use tokio::sync::oneshot;
@@ -352,6 +353,50 @@ mod tests {
             1,
         );
         assert_eq!(story.await, ["a word"]);
+    }
+
+    /// A turn that begins while another thread wakes must see what it was woken for, or be followed by one that does.
+    #[tokio::test]
+    async fn no_wake_of_another_thread_is_lost() {
+        const TIMES: usize = 20_000;
+        let (crew, said, heard) = (Rc::<Crew>::default(), Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let waker = Arc::new(Mutex::new(None::<Waker>));
+        let (its_said, its_heard, its_waker) = (Arc::clone(&said), Arc::clone(&heard), Arc::clone(&waker));
+        let done = Rc::new(Cell::new(false));
+        let tell = Rc::clone(&done);
+        let hears = poll_fn(move |cx| {
+            its_waker.lock().unwrap().get_or_insert_with(|| cx.waker().clone());
+            its_heard.store(its_said.load(Ordering::Acquire), Ordering::Release);
+            tell.set(its_heard.load(Ordering::Acquire) == TIMES);
+            if tell.get() { Poll::Ready(()) } else { Poll::Pending }
+        });
+        let speaker = std::thread::spawn(move || {
+            let waker = loop {
+                if let Some(waker) = waker.lock().unwrap().clone() {
+                    break waker;
+                }
+                std::thread::yield_now();
+            };
+            for time in 1..=TIMES {
+                // The first has a turn begun while the second is said.
+                waker.wake_by_ref();
+                (0..time % 1_000).for_each(|_| std::hint::spin_loop());
+                said.store(time, Ordering::Release);
+                waker.wake_by_ref();
+                while heard.load(Ordering::Acquire) < time {
+                    std::thread::yield_now();
+                }
+            }
+        });
+        let local = LocalSet::new();
+        let all_heard = local.run_until(async move {
+            crew.spawn(hears);
+            while !done.get() {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        tokio::time::timeout(Duration::from_secs(60), all_heard).await.expect("a wake was lost");
+        speaker.join().unwrap();
     }
 
     #[tokio::test]

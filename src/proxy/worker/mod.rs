@@ -104,7 +104,7 @@ impl Worker {
         })
     }
 
-    /// When the present turn of a connection's task began. A turn takes microseconds, and asking the clock at each step
+    /// When the present turn of a connection's task began, or the last one of its step. A turn takes microseconds, and asking the clock at each step
     /// of it would cost more than some of the steps.
     pub fn now(&self) -> Timestamp {
         self.now.get()
