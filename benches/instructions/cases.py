@@ -30,10 +30,13 @@ class Case:
     config: str
     # Sent in turn.
     requests: list = field(default_factory=lambda: [get()])
+    # How many ask at once: more than one, and weir's connections go in step.
+    clients: int = 1
 
 
 def requests():
     yield Case("small", config())
+    yield Case("small, 25 at once", config(), clients=25)
     yield Case("12 fields", config(), [get(fields=TWELVE_FIELDS)])
     yield Case("post 1 KiB", config(), [post(b"x" * 1024)])
     yield Case("access log", config(top='access_log = "@DIR@/access.log"'))

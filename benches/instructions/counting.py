@@ -27,7 +27,7 @@ def per_request(weir, case, scratch):
                 ["valgrind", "--tool=callgrind", "--separate-threads=yes", f"--callgrind-out-file={folder}/count",
                  weir, "run", "-c", config], stdout=log, stderr=log)
             try:
-                wire.connect(await_port(valgrind, folder / "log"))
+                wire.connect(valgrind.pid, await_port(valgrind, folder / "log"), case.clients)
                 wire.exchange(case.requests, WARM_UP)
                 tell(valgrind, "zero")
                 wire.exchange(case.requests, REQUESTS)

@@ -1,5 +1,6 @@
-"""One client and one backend in one thread, a step at a time, so that weir meets the same order of events every time."""
-import select, socket
+"""Clients and one backend in one thread, a step at a time, so that weir meets the same events every time."""
+import contextlib, os, select, signal, socket, time
+from pathlib import Path
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 20\r\n\r\nWeb Application [1]\n"
 SILENCE = 30
@@ -13,7 +14,8 @@ class Wire:
         self.listener.bind(("0.0.0.0", 0))
         self.listener.listen(64)
         self.port = self.listener.getsockname()[1]
-        self.client = None
+        self.clients = []
+        self.weir = None
         self.peers = {}
         self.exchanged = 0
         self.poller = select.poll()
@@ -23,26 +25,55 @@ class Wire:
         return self
 
     def __exit__(self, *_):
-        for open_socket in [self.listener, self.client, *self.peers.values()]:
-            if open_socket:
-                open_socket.close()
+        for open_socket in [self.listener, *self.clients, *self.peers.values()]:
+            open_socket.close()
 
-    def connect(self, port):
-        """The one client's connection."""
-        self.client = socket.create_connection(("127.0.0.1", port), timeout=SILENCE)
-        self.client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.poller.register(self.client, select.POLLIN)
+    def connect(self, weir, port, clients):
+        """The clients' connections to a process."""
+        self.weir = weir
+        for _ in range(clients):
+            client = socket.create_connection(("127.0.0.1", port), timeout=SILENCE)
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.poller.register(client, select.POLLIN)
+            self.clients.append(client)
 
     def exchange(self, requests, count):
-        for i in range(count):
-            self.client.sendall(requests[i % len(requests)])
-            self.receive_request().sendall(ANSWER)
-            answer = b""
-            while not answer.endswith(ANSWER[-20:]):
-                answer += self.some(self.client)
-            if not answer.startswith(b"HTTP/1.1 200 "):
-                raise RuntimeError(f"not the backend's answer: {answer!r}")
-            self.exchanged += 1
+        """So many requests. Several clients ask at once, and are answered at once."""
+        for i in range(0, count, len(self.clients)):
+            with self.at_once():
+                for client in self.clients:
+                    client.sendall(requests[i % len(requests)])
+            asked = [self.receive_request() for _ in self.clients]
+            with self.at_once():
+                for peer in asked:
+                    peer.sendall(ANSWER)
+            for client in self.clients:
+                self.receive_answer(client)
+
+    @contextlib.contextmanager
+    def at_once(self):
+        """What is sent in here weir sees all together: it is stopped meanwhile, if there is more than one client."""
+        if len(self.clients) == 1:
+            yield
+            return
+        os.kill(self.weir, signal.SIGSTOP)
+        try:
+            until = time.monotonic() + SILENCE
+            while not all(is_stopped(task) for task in Path(f"/proc/{self.weir}/task").iterdir()):
+                if time.monotonic() > until:
+                    raise RuntimeError("weir does not stop")
+                time.sleep(0)
+            yield
+        finally:
+            os.kill(self.weir, signal.SIGCONT)
+
+    def receive_answer(self, client):
+        answer = b""
+        while not answer.endswith(ANSWER[-20:]):
+            answer += self.some(client)
+        if not answer.startswith(b"HTTP/1.1 200 "):
+            raise RuntimeError(f"not the backend's answer: {answer!r}")
+        self.exchanged += 1
 
     def receive_request(self):
         """The connection on which the next whole request came."""
@@ -53,8 +84,9 @@ class Wire:
             for descriptor, _ in events:
                 if descriptor == self.listener.fileno():
                     self.accept()
-                elif descriptor == self.client.fileno():
-                    raise RuntimeError(f"weir answered without the backend: {self.client.recv(65536)!r}")
+                elif descriptor not in self.peers:
+                    client = next(client for client in self.clients if client.fileno() == descriptor)
+                    raise RuntimeError(f"weir answered without the backend: {client.recv(65536)!r}")
                 elif received := self.peers[descriptor].recv(65536):
                     self.rest_of(self.peers[descriptor], received)
                     return self.peers[descriptor]
@@ -83,3 +115,7 @@ class Wire:
         if not received:
             raise EOFError("weir closed the connection")
         return received
+
+
+def is_stopped(task):
+    return (task / "stat").read_text().rpartition(")")[2].split()[0] == "T"
