@@ -1,9 +1,11 @@
 //! What lies under a connection: a TCP or a unix socket, which are told apart here and nowhere above.
 
+use std::cell::Cell;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
+use std::ptr;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -11,40 +13,76 @@ use rustix::net::{RecvFlags, SendFlags};
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::coop;
 
 use super::budget;
 
 /// A connected socket, registered with the worker that owns it.
 #[derive(Debug)]
-pub enum Socket {
-    /// Over IP.
+pub struct Socket {
+    kind: Kind,
+    /// Who is to be woken by what comes, as its waker's data, and need not say so again; null: nobody for certain.
+    ///
+    /// tokio keeps the waker until something was announced, and forgets that announcement when somebody has looked in vain. So
+    /// as long as nobody looks, either the waker is there or the announcement is.
+    reader: Cell<*const ()>,
+}
+
+#[derive(Debug)]
+enum Kind {
     Tcp(TcpStream),
-    /// Within this machine.
     Unix(UnixStream),
 }
 
 impl Socket {
+    /// One over IP.
+    pub fn tcp(tcp: TcpStream) -> Socket {
+        Socket { kind: Kind::Tcp(tcp), reader: Cell::new(ptr::null()) }
+    }
+
+    /// One within this machine.
+    pub fn unix(unix: UnixStream) -> Socket {
+        Socket { kind: Kind::Unix(unix), reader: Cell::new(ptr::null()) }
+    }
+
+    /// The one over IP itself, to be waited for and looked at by whoever asks; `None`: it is none.
+    pub fn as_tcp(&self) -> Option<&TcpStream> {
+        self.reader.set(ptr::null());
+        match &self.kind {
+            Kind::Tcp(tcp) => Some(tcp),
+            Kind::Unix(_) => None,
+        }
+    }
+
     /// This end's address; `None`: it has none, as a unix socket.
     pub fn local_addr(&self) -> Option<SocketAddr> {
-        match self {
-            Socket::Tcp(tcp) => tcp.local_addr().ok(),
-            Socket::Unix(_) => None,
+        match &self.kind {
+            Kind::Tcp(tcp) => tcp.local_addr().ok(),
+            Kind::Unix(_) => None,
         }
     }
 
     /// Ready when a read would not wait. Costs no system call while nothing has come.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Socket::Tcp(tcp) => tcp.poll_read_ready(cx),
-            Socket::Unix(unix) => unix.poll_read_ready(cx),
+        let who = cx.waker().data();
+        if self.reader.get() == who && !who.is_null() && self.looks_quiet() {
+            return Poll::Pending;
         }
+        // A task that has used up its turn is put off without being registered.
+        let heard = coop::has_budget_remaining();
+        let ready = match &self.kind {
+            Kind::Tcp(tcp) => tcp.poll_read_ready(cx),
+            Kind::Unix(unix) => unix.poll_read_ready(cx),
+        };
+        self.reader.set(if ready.is_pending() && heard { who } else { ptr::null() });
+        ready
     }
 
     /// Ready when a write would not wait. Costs no system call while there is no room.
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Socket::Tcp(tcp) => tcp.poll_write_ready(cx),
-            Socket::Unix(unix) => unix.poll_write_ready(cx),
+        match &self.kind {
+            Kind::Tcp(tcp) => tcp.poll_write_ready(cx),
+            Kind::Unix(unix) => unix.poll_write_ready(cx),
         }
     }
 
@@ -62,6 +100,7 @@ impl Socket {
         let step = ready!(budget::poll_step(cx));
         loop {
             match self.transfer(Interest::READABLE, into.len(), || {
+                self.reader.set(ptr::null());
                 Ok(rustix::net::recv(self, &mut *into, RecvFlags::empty())?.0)
             }) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.poll_read_ready(cx))?,
@@ -121,9 +160,9 @@ impl Socket {
 
     #[inline]
     fn try_io<R>(&self, interest: Interest, call: impl FnOnce() -> io::Result<R>) -> io::Result<R> {
-        match self {
-            Socket::Tcp(tcp) => tcp.try_io(interest, call),
-            Socket::Unix(unix) => unix.try_io(interest, call),
+        match &self.kind {
+            Kind::Tcp(tcp) => tcp.try_io(interest, call),
+            Kind::Unix(unix) => unix.try_io(interest, call),
         }
     }
 
@@ -133,6 +172,7 @@ impl Socket {
         loop {
             ready!(self.poll_read_ready(cx))?;
             let peek = || {
+                self.reader.set(ptr::null());
                 let (copied, _) = rustix::net::recv(self, &mut *into, RecvFlags::PEEK)?;
                 Ok(copied)
             };
@@ -169,9 +209,9 @@ impl Socket {
 
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match self {
-            Socket::Tcp(tcp) => tcp.as_fd(),
-            Socket::Unix(unix) => unix.as_fd(),
+        match &self.kind {
+            Kind::Tcp(tcp) => tcp.as_fd(),
+            Kind::Unix(unix) => unix.as_fd(),
         }
     }
 }

@@ -81,12 +81,12 @@ impl Stream {
 
     /// Takes a socket that was accepted from one whose writes go out at once.
     pub fn accepted(tcp: TcpStream) -> Stream {
-        Stream { socket: Socket::Tcp(tcp), tls: None }
+        Stream { socket: Socket::tcp(tcp), tls: None }
     }
 
     /// Takes an accepted or connected unix socket.
     pub fn unix(unix: UnixStream) -> Stream {
-        Stream { socket: Socket::Unix(unix), tls: None }
+        Stream { socket: Socket::unix(unix), tls: None }
     }
 
     /// Both ends of a connection within this process.
@@ -129,10 +129,7 @@ impl Stream {
 
     /// The socket itself, if bytes go through it as they are.
     pub(super) fn tcp(&self) -> Option<&TcpStream> {
-        match &self.socket {
-            Socket::Tcp(tcp) if self.tls.is_none() => Some(tcp),
-            Socket::Tcp(_) | Socket::Unix(_) => None,
-        }
+        if self.tls.is_none() { self.socket.as_tcp() } else { None }
     }
 
     /// This end's address; `None`: it has none, as a unix socket.

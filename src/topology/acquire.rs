@@ -1,6 +1,8 @@
 //! How does a request wait for a peer?
 
+use std::ops::Deref;
 use std::pin::pin;
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -16,8 +18,8 @@ use crate::clock::{Clock, Timestamp};
 /// A lease, waiting for it where the group's rules say so: in its queue while all peers are full, and for the first
 /// verdict of a probe. `current` gives the group as it is now (`None`: a reload has removed it), and is asked anew after
 /// each wait, so that no old snapshot is held and new peers are seen. Dropped, the request leaves the queue.
-pub async fn acquire(
-    mut current: impl FnMut() -> Option<Arc<Group>>,
+pub async fn acquire<G: Deref<Target = Group>>(
+    mut current: impl FnMut() -> Option<G>,
     ask: &Ask<'_>,
     clock: &Clock,
 ) -> Result<Lease, Nobody> {
@@ -83,7 +85,7 @@ pub async fn acquire(
             (Refused::Wait(_), ..) => return Err(group.nobody(ask, now)),
             // If a reload has replaced the group in this moment, those who are gone by it would be nobody's fault.
             (Refused::Nobody(nobody), ..) => match current() {
-                Some(present) if !Arc::ptr_eq(&present, &group) => {}
+                Some(present) if !ptr::eq(&*present, &*group) => {}
                 _ => return Err(nobody),
             },
         }

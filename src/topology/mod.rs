@@ -60,7 +60,7 @@ pub use diff::Applied;
 pub use found::{Source, Target};
 pub use group::{Group, GroupState, Tries};
 pub use lease::Lease;
-pub use live::{Live, Reader};
+pub use live::{Live, Local, Reader};
 pub use offer::{Ask, Nobody, Refused, WaitFor, Why};
 pub use peer::{Peer, Tally};
 pub use routes::{ListenerSpec, Route, RouteMirror, RouteSplit, VirtualHost, VirtualHosts};
@@ -178,8 +178,13 @@ impl Topology {
 
     /// A group by its id; `None` once a reload has removed it.
     pub fn group(&self, id: GroupId) -> Option<&Arc<Group>> {
+        self.place(id).map(|place| &self.groups[place])
+    }
+
+    /// Where it stands among [`Topology::groups`].
+    fn place(&self, id: GroupId) -> Option<usize> {
         let at = self.places.binary_search_by_key(&id, |(id, _)| *id).ok()?;
-        Some(&self.groups[self.places[at].1])
+        Some(self.places[at].1)
     }
 
     /// A group by its name.

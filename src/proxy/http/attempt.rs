@@ -175,7 +175,12 @@ impl Exchange<'_> {
         let mut waits = Waits::Nobody;
         let mut interims = 0;
         let mut send_error = None;
+        let mut begun = false;
         let end = poll_fn(|cx| {
+            // What is sent goes out after the others have thought.
+            if !std::mem::replace(&mut begun, true) && worker.crew.steps_aside(cx) {
+                return Poll::Pending;
+            }
             let mut progress = false;
             if !upload.is_done() {
                 match upload.poll(cx, client, &mut peer.stream, s, body, &mut progress) {

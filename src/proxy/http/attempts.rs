@@ -6,7 +6,6 @@ use super::attempt::{End, PeerConn, Transaction};
 use super::body::ClientEnd;
 use super::choice::{Unleased, nobody_reply};
 use super::grpc;
-use super::hedge::Asked;
 use super::outcome::{self, Trouble};
 use super::reply::Reply;
 use super::request::Exchange;
@@ -21,7 +20,7 @@ use crate::http1::ResponseHead;
 use crate::net::Buffer;
 use crate::proxy::retry::{self, Attempted, Cause, Next};
 use crate::telemetry::{self, Answer, Failure, Why};
-use crate::topology::{Group, Lease, PeerTransition, Tried};
+use crate::topology::{Group, Lease, Local, PeerTransition, Tried};
 
 /// How a request has gone on at its peers.
 pub enum Reached {
@@ -61,101 +60,167 @@ pub struct Course {
     pub hedged: bool,
 }
 
+/// One try at one peer.
+pub struct Attempt {
+    /// As it was when the peer was chosen.
+    pub group: Local<Group>,
+    /// The use of the peer.
+    pub lease: Lease,
+    /// It may be given up for the sake of another one.
+    pub may_abandon: bool,
+}
+
+/// What an attempt came to; with an error comes whether a byte of the request may have reached the peer.
+pub type Asked = Result<Box<Transaction>, (End, bool)>;
+
+/// What an attempt remembers between the connections that it tries.
+struct Sending {
+    /// A byte of the request may have reached the peer.
+    sent: bool,
+    /// No idle connection will do.
+    fresh: bool,
+    refusals: u32,
+}
+
 impl Exchange<'_> {
     /// Asks one peer after the other.
     pub async fn attempts(&mut self) -> Reached {
-        let proxy = self.rules().proxy;
-        let named = &proxy.next_upstream;
-        let repeatable = self.is_repeatable();
         let mut course = Course::default();
         loop {
-            let (group, mut lease) = match self.lease(&course.tried, repeatable).await {
-                Ok(leased) => leased,
-                Err(Unleased::Left) => return Reached::Client(ClientEnd::Gone),
-                Err(Unleased::Late) => return Reached::Own(grpc::DEADLINE),
-                Err(Unleased::Nobody(_)) if course.made == 0 && self.conn.worker.group(self.route.group).is_none() => {
-                    return Reached::Moved;
-                }
-                Err(Unleased::Nobody(nobody)) => {
-                    if let (Some(at), Some(group)) = (course.charged, self.conn.worker.group(self.route.group)) {
-                        group.state.budget.refund(at);
-                    }
-                    if course.made > 0 {
-                        self.story.why = Some(Why::NobodyElse);
-                    }
-                    self.s.attempts.push(story::no_peer(&self.route.group_name));
-                    let own = course.failed.as_ref().map_or_else(|| nobody_reply(&nobody), Trouble::reply);
-                    return settle(self.s, course.held, own);
-                }
+            let mut attempt = match self.begin(&mut course).await {
+                Ok(attempt) => attempt,
+                Err(reached) => return reached,
             };
-            course.made += 1;
-            course.since.get_or_insert(lease.began());
-            // Given up only for the sake of another try.
-            let tries = group.tries(proxy.next_upstream_tries);
-            let may_abandon = named.error && course.made < tries.in_all && course.asked + 1 < tries.asked;
             let mut connected = None;
-            let hedge = if proxy.hedge_after.is_none() || course.hedged { None } else { self.hedge_delay(&group) };
+            let hedge = if course.hedged { None } else { self.hedge_delay(&attempt.group) };
             let asked = match hedge {
-                None => self.attempt(&group, &lease, may_abandon, &mut connected).await,
-                Some(delay) => self.hedged(&mut course, &group, &mut lease, may_abandon, &mut connected, delay).await,
+                None => self.attempt::<false>(&attempt, &mut connected).await,
+                Some(delay) => self.hedged(&mut course, &mut attempt, &mut connected, delay).await,
             };
-            match asked {
-                Ok(mut transaction) => {
-                    let status = self.s.response.status();
-                    lease.peer().tally.response(status);
-                    let answered = transaction.answered;
-                    // Of what went well only the access log wants to know.
-                    transaction.entry = self.s.attempts.len();
-                    if self.conn.worker.log.is_on() {
-                        self.s.attempts.push(story::attempt(&lease, connected, Answer::Status(status), answered));
-                    }
-                    // A call that failed before it gave anything says so in its head.
-                    let failed = if transaction.peer.stream.is_over() { grpc::status(&self.s.response) } else { None };
-                    let (cause, outcome) = match failed {
-                        Some(code) if named.grpc.contains(&code) => (Cause::Grpc(code), outcome::of_grpc(code)),
-                        _ => (Cause::Status(status), outcome::of_status(status, named)),
-                    };
-                    transaction.outcome = outcome;
-                    transaction.tag = lease.tag();
-                    transaction.lease = Some(lease);
-                    if !retry::names(named, cause) {
-                        return Reached::Answer(transaction);
-                    }
-                    if let Err(why) = self.decide(&mut course, cause, true, &group, answered) {
-                        self.story.why = Some(why);
-                        return Reached::Answer(transaction);
-                    }
-                    course.held = Some(hold(self.s, transaction, &mut course.tried, answered));
-                }
-                Err((End::Left, _)) => {
-                    let now = self.conn.worker.now();
-                    self.s.attempts.push(story::attempt(&lease, connected, Answer::None, now));
-                    report(lease.client_left(now));
-                    return Reached::Client(ClientEnd::Gone);
-                }
-                Err(_) if self.conn.deadline.is_over(self.conn.worker.now()) => {
-                    let now = self.conn.worker.now();
-                    self.s.attempts.push(story::attempt(&lease, connected, Answer::None, now));
-                    report(lease.client_left(now));
-                    return Reached::Own(grpc::DEADLINE);
-                }
-                Err((End::Client(end), _)) => {
-                    let now = self.conn.worker.now();
-                    self.s.attempts.push(story::attempt(&lease, connected, Answer::None, now));
-                    // Its body was late, cut or wrong: that the peer has not answered yet is no wonder.
-                    report(lease.finish(Outcome::Neutral, now));
-                    return Reached::Client(end);
-                }
-                Err((End::Peer(trouble), sent)) => {
-                    let now = self.failed(&mut course, &group, lease, connected, &trouble);
-                    if let Err(why) = self.decide(&mut course, trouble.cause(), sent, &group, now) {
-                        self.story.why = Some(why);
-                        return settle(self.s, course.held, trouble.reply());
-                    }
-                    course.failed = Some(trouble);
-                }
+            let reached = match asked {
+                Ok(transaction) => self.answered(&mut course, attempt, connected, transaction),
+                Err((end, sent)) => self.unanswered(&mut course, attempt, connected, end, sent),
+            };
+            if let Some(reached) = reached {
+                return reached;
             }
         }
+    }
+
+    /// Somebody to ask.
+    async fn begin(&mut self, course: &mut Course) -> Result<Attempt, Reached> {
+        let (group, lease) = match self.lease(&course.tried, self.is_repeatable()).await {
+            Ok(leased) => leased,
+            Err(unleased) => return Err(self.unleased(course, unleased)),
+        };
+        let proxy = self.rules().proxy;
+        course.made += 1;
+        course.since.get_or_insert(lease.began());
+        // Given up only for the sake of another try.
+        let tries = group.tries(proxy.next_upstream_tries);
+        let may_abandon = proxy.next_upstream.error && course.made < tries.in_all && course.asked + 1 < tries.asked;
+        Ok(Attempt { group, lease, may_abandon })
+    }
+
+    /// Nobody can be asked.
+    #[cold]
+    fn unleased(&mut self, course: &mut Course, unleased: Unleased) -> Reached {
+        let nobody = match unleased {
+            Unleased::Left => return Reached::Client(ClientEnd::Gone),
+            Unleased::Late => return Reached::Own(grpc::DEADLINE),
+            Unleased::Nobody(nobody) => nobody,
+        };
+        let group = self.conn.worker.group(self.route.group);
+        if course.made == 0 && group.is_none() {
+            return Reached::Moved;
+        }
+        if let (Some(at), Some(group)) = (course.charged, group) {
+            group.state.budget.refund(at);
+        }
+        if course.made > 0 {
+            self.story.why = Some(Why::NobodyElse);
+        }
+        self.s.attempts.push(story::no_peer(&self.route.group_name));
+        let own = course.failed.as_ref().map_or_else(|| nobody_reply(&nobody), Trouble::reply);
+        settle(self.s, course, own)
+    }
+
+    /// A peer has answered. `None`: not well enough, and another one may be asked.
+    fn answered(
+        &mut self,
+        course: &mut Course,
+        attempt: Attempt,
+        connected: Option<Duration>,
+        mut transaction: Box<Transaction>,
+    ) -> Option<Reached> {
+        let Attempt { group, lease, .. } = attempt;
+        let named = &self.rules().proxy.next_upstream;
+        let status = self.s.response.status();
+        lease.peer().tally.response(status);
+        let answered = transaction.answered;
+        // Of what went well only the access log wants to know.
+        transaction.entry = self.s.attempts.len();
+        if self.conn.worker.log.is_on() {
+            self.s.attempts.push(story::attempt(&lease, connected, Answer::Status(status), answered));
+        }
+        // A call that failed before it gave anything says so in its head.
+        let failed = if transaction.peer.stream.is_over() { grpc::status(&self.s.response) } else { None };
+        let (cause, outcome) = match failed {
+            Some(code) if named.grpc.contains(&code) => (Cause::Grpc(code), outcome::of_grpc(code)),
+            _ => (Cause::Status(status), outcome::of_status(status, named)),
+        };
+        transaction.outcome = outcome;
+        transaction.tag = lease.tag();
+        transaction.lease = Some(lease);
+        if !retry::names(named, cause) {
+            return Some(Reached::Answer(transaction));
+        }
+        if let Err(why) = self.decide(course, cause, true, &group, answered) {
+            self.story.why = Some(why);
+            return Some(Reached::Answer(transaction));
+        }
+        course.held = Some(hold(self.s, transaction, &mut course.tried, answered));
+        None
+    }
+
+    /// An attempt ended without an answer. `None`: another one may be made.
+    #[cold]
+    fn unanswered(
+        &mut self,
+        course: &mut Course,
+        attempt: Attempt,
+        connected: Option<Duration>,
+        end: End,
+        sent: bool,
+    ) -> Option<Reached> {
+        let Attempt { group, lease, .. } = attempt;
+        let now = self.conn.worker.now();
+        let trouble = match end {
+            End::Left => {
+                self.s.attempts.push(story::attempt(&lease, connected, Answer::None, now));
+                report(lease.client_left(now));
+                return Some(Reached::Client(ClientEnd::Gone));
+            }
+            _ if self.conn.deadline.is_over(now) => {
+                self.s.attempts.push(story::attempt(&lease, connected, Answer::None, now));
+                report(lease.client_left(now));
+                return Some(Reached::Own(grpc::DEADLINE));
+            }
+            End::Client(end) => {
+                self.s.attempts.push(story::attempt(&lease, connected, Answer::None, now));
+                // Its body was late, cut or wrong: that the peer has not answered yet is no wonder.
+                report(lease.finish(Outcome::Neutral, now));
+                return Some(Reached::Client(end));
+            }
+            End::Peer(trouble) => trouble,
+        };
+        let now = self.failed(course, &group, lease, connected, &trouble);
+        if let Err(why) = self.decide(course, trouble.cause(), sent, &group, now) {
+            self.story.why = Some(why);
+            return Some(settle(self.s, course, trouble.reply()));
+        }
+        course.failed = Some(trouble);
+        None
     }
 
     /// An attempt failed at its peer, which hears of it. Returns when that was.
@@ -212,36 +277,25 @@ impl Exchange<'_> {
         }
     }
 
-    /// Leases in hand, asks the peer: over an idle connection if there is one, else a new one. With an error comes
-    /// whether a byte of the request may have reached the peer.
-    pub async fn attempt(
-        &mut self,
-        group: &Group,
-        lease: &Lease,
-        may_abandon: bool,
-        connected: &mut Option<Duration>,
-    ) -> Asked {
-        let peer = lease.peer();
-        let repeatable = self.is_repeatable();
-        let mut sent = false;
-        let mut fresh = group.config.keepalive == 0;
-        let mut refusals = 0;
+    /// Asks the leased peer: over an idle connection if there is one, else a new one.
+    ///
+    /// `HEDGED` changes nothing but that the two have code of their own: what as good as all requests wait in is part of
+    /// [`Exchange::attempts`] then, and not one more function on the way to it.
+    pub async fn attempt<const HEDGED: bool>(&mut self, attempt: &Attempt, connected: &mut Option<Duration>) -> Asked {
+        let Attempt { group, lease, may_abandon } = attempt;
+        let certain = !self.is_repeatable();
+        let mut sending = Sending { sent: false, fresh: group.config.keepalive == 0, refusals: 0 };
         let trust = group.config.tls.as_ref().map(|connector| connector.id());
         loop {
-            self.conn.seat.slot.wait_for(Some(peer.id));
+            self.conn.seat.slot.wait_for(Some(lease.peer().id));
             let http2 = self.rules().proxy.http_version == HttpVersion::Http2;
             let mut peer_conn;
-            if let Some(idle) = self.take_idle(lease, fresh || http2, trust, !repeatable) {
+            if let Some(idle) = self.take_idle(lease, sending.fresh || http2, trust, certain) {
                 *connected = Some(Duration::ZERO);
                 peer_conn = idle;
             } else {
                 // Boxed, so that a request over an idle connection, as most are, is a small future.
-                peer_conn = if http2 {
-                    Box::pin(self.join(group, lease, may_abandon)).await
-                } else {
-                    Box::pin(self.connect(group, peer, may_abandon)).await
-                }
-                .map_err(|end| (end, sent))?;
+                peer_conn = Box::pin(self.reach(attempt, http2)).await.map_err(|end| (end, sending.sent))?;
                 *connected = Some(self.conn.worker.now().since(lease.began()));
             }
             self.write_head(group, http2);
@@ -250,32 +304,51 @@ impl Exchange<'_> {
             let mut transaction = Transaction::new(peer_conn, upload, lease.began());
             self.s.response.clear();
             self.s.peer_in.clear();
-            self.conn.worker.crew.after_the_others().await;
-            let Err(end) = self.ask(&mut transaction, may_abandon).await else { return Ok(transaction) };
-            let Transaction { peer: conn, upload, .. } = &*transaction;
-            if let (End::Peer(trouble), Side::Http2(stream)) = (&end, &conn.stream)
-                && matches!(trouble.failure, Failure::ReadTimeout | Failure::SendTimeout)
-            {
-                // Whether the peer is slow or its connection dead is not known.
-                stream.retire();
-            }
-            let refused = matches!(&end, End::Peer(trouble) if trouble.failure == Failure::Refused);
-            sent |= upload.wrote() && !refused;
-            match end {
-                // Most likely it ends this connection, and takes the next.
-                End::Peer(_) if refused && refusals < MOST_REFUSALS && self.body.replayable() => refusals += 1,
-                End::Peer(trouble) if refused => return Err((End::Peer(trouble), upload.wrote())),
-                // The peer closed an idle connection while the request was on its way: nobody's fault, and a new
-                // connection tells. Only what may be sent twice is.
-                End::Peer(trouble) if conn.untested && trouble.is_a_close() => {
-                    if sent && !(repeatable && self.body.replayable()) {
-                        return Err((End::Peer(Trouble { local: true, ..trouble }), sent));
-                    }
-                    fresh = true;
-                }
-                end => return Err((end, sent)),
+            match self.ask(&mut transaction, *may_abandon).await {
+                Ok(()) => return Ok(transaction),
+                Err(end) => self.try_again(&mut sending, &transaction, end)?,
             }
         }
+    }
+
+    /// A connection for the attempt that nobody has used, or one that others use as well.
+    async fn reach(&mut self, attempt: &Attempt, http2: bool) -> Result<PeerConn, End> {
+        let Attempt { group, lease, may_abandon } = attempt;
+        match http2 {
+            true => self.join(group, lease, *may_abandon).await,
+            false => self.connect(group, lease.peer(), *may_abandon).await,
+        }
+    }
+
+    /// Whether the same peer may be asked over another connection, after this end.
+    #[cold]
+    fn try_again(&self, sending: &mut Sending, transaction: &Transaction, end: End) -> Result<(), (End, bool)> {
+        let Transaction { peer: conn, upload, .. } = transaction;
+        if let (End::Peer(trouble), Side::Http2(stream)) = (&end, &conn.stream)
+            && matches!(trouble.failure, Failure::ReadTimeout | Failure::SendTimeout)
+        {
+            // Whether the peer is slow or its connection dead is not known.
+            stream.retire();
+        }
+        let refused = matches!(&end, End::Peer(trouble) if trouble.failure == Failure::Refused);
+        sending.sent |= upload.wrote() && !refused;
+        match end {
+            // Most likely it ends this connection, and takes the next.
+            End::Peer(_) if refused && sending.refusals < MOST_REFUSALS && self.body.replayable() => {
+                sending.refusals += 1;
+            }
+            End::Peer(trouble) if refused => return Err((End::Peer(trouble), upload.wrote())),
+            // The peer closed an idle connection while the request was on its way: nobody's fault, and a new
+            // connection tells. Only what may be sent twice is.
+            End::Peer(trouble) if conn.untested && trouble.is_a_close() => {
+                if sending.sent && !(self.is_repeatable() && self.body.replayable()) {
+                    return Err((End::Peer(Trouble { local: true, ..trouble }), sending.sent));
+                }
+                sending.fresh = true;
+            }
+            end => return Err((end, sending.sent)),
+        }
+        Ok(())
     }
 
     /// An idle connection to the leased peer. `certain`: one that is known to be alive.
@@ -312,8 +385,8 @@ fn hold(s: &mut Scratch, mut transaction: Box<Transaction>, tried: &mut Tried, n
 }
 
 /// Nobody is left to ask: the answer that was put aside, or one of weir's own.
-fn settle(s: &mut Scratch, held: Option<Box<Held>>, own: Reply) -> Reached {
-    match held {
+fn settle(s: &mut Scratch, course: &mut Course, own: Reply) -> Reached {
+    match course.held.take() {
         None => Reached::Own(own),
         Some(held) => {
             s.response = held.response;

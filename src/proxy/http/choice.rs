@@ -2,7 +2,6 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -11,7 +10,7 @@ use super::reply::Reply;
 use super::request::Exchange;
 use super::variables::Scope;
 use crate::balancer::{self, ip_hash_key};
-use crate::topology::{self, Ask, Group, Lease, Nobody, Refused, Tried, acquire};
+use crate::topology::{self, Ask, Group, Lease, Local, Nobody, Refused, Tried, acquire};
 
 /// Why there is no lease.
 pub enum Unleased {
@@ -25,7 +24,7 @@ pub enum Unleased {
 
 impl Exchange<'_> {
     /// A peer for the next attempt, from the present snapshot. Waits where the group's rules say so.
-    pub async fn lease(&mut self, tried: &Tried, repeatable: bool) -> Result<(Arc<Group>, Lease), Unleased> {
+    pub async fn lease(&mut self, tried: &Tried, repeatable: bool) -> Result<(Local<Group>, Lease), Unleased> {
         let now = self.conn.worker.now();
         let Some(group) = self.conn.worker.group(self.route.group) else {
             return Err(Unleased::Nobody(Nobody::no_group()));
@@ -53,11 +52,11 @@ impl Exchange<'_> {
     }
 
     /// Whether a reload has not replaced the group in this moment: those who are gone by it would be nobody's fault.
-    fn is_present(&self, group: &Arc<Group>) -> bool {
-        self.conn.worker.group(self.route.group).is_some_and(|present| Arc::ptr_eq(&present, group))
+    fn is_present(&self, group: &Local<Group>) -> bool {
+        self.conn.worker.group(self.route.group).is_some_and(|present| present.is(group))
     }
 
-    async fn wait(&mut self, ask: &Ask<'_>) -> Result<(Arc<Group>, Lease), Unleased> {
+    async fn wait(&mut self, ask: &Ask<'_>) -> Result<(Local<Group>, Lease), Unleased> {
         let worker = self.conn.worker.clone();
         let present = || worker.group(self.route.group);
         let mut waiting = pin!(acquire(present, ask, &worker.clock));

@@ -1,7 +1,6 @@
 //! One client's connection: idle, a head, its request, and again.
 
 use std::future::poll_fn;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -20,7 +19,7 @@ use crate::http1::{self, Progress, Reject, RequestHead};
 use crate::net::{Accepted, Buffer, Deadline};
 use crate::proxy::worker::{ONE_MORE, Seat, Worker};
 use crate::tls::HTTP2;
-use crate::topology::{ListenerSpec, Topology, VirtualHosts};
+use crate::topology::{ListenerSpec, Route, Topology, VirtualHosts};
 
 /// How long a client whose connection ends may pause in its sending before the connection is closed under it (nginx:
 /// `lingering_timeout`).
@@ -89,6 +88,8 @@ pub struct Connection {
     pub keepalive_timeout: Duration,
     /// Its PROXY header has not been read yet.
     pub expects_header: bool,
+    /// Where its last request went, as most of a client's go to the same.
+    pub route: Option<Arc<Route>>,
     /// What applications were told of the client.
     pub told: Option<Box<Told>>,
 }
@@ -109,7 +110,7 @@ pub enum After {
 /// Serves a client until either side has had enough.
 pub fn serve(seat: Seat, accepted: Accepted, listener: ListenerSpec) -> impl Future<Output = ()> {
     let Accepted { stream, remote, local } = accepted;
-    let (worker, slot) = (Rc::clone(&seat.worker), Rc::clone(&seat.slot));
+    let worker = Rc::clone(&seat.worker);
     let ListenerSpec { address: listener, proxy_protocol: expects_header, hosts, h2c } = listener;
     let client = Client {
         remote,
@@ -133,65 +134,69 @@ pub fn serve(seat: Seat, accepted: Accepted, listener: ListenerSpec) -> impl Fut
         requests: 0,
         keepalive_timeout,
         expects_header,
+        route: None,
         told: None,
     };
     // One block around one value, used in place: an `async fn` keeps what it is given twice, and most connections are
     // idle most of the time.
     async move {
-        let begun = {
-            let worker = Rc::clone(&connection.worker);
-            let mut life = pin!(connection.run());
-            poll_fn(|cx| {
-                worker.begin_turn(&slot, cx.waker());
-                life.as_mut().poll(cx)
-            })
-            .await
-        };
-        if let Some(begun) = begun {
-            // Boxed, so that a connection of HTTP/1.1 is a small task.
+        connection.seat.slot.occupy().await;
+        // What is done now and then is boxed, so that an idle connection's task is small.
+        let opens = connection.expects_header || connection.client.hosts.as_ref().is_some_and(|hosts| hosts.is_tls());
+        let mut next = if opens { Box::pin(connection.open()).await } else { Next::Request };
+        while let Next::Request = next {
+            next = if connection.readable().await { in_place(|| connection.awake()).await } else { Next::Nothing };
+        }
+        if let Next::Http2 { begun } = next {
             Box::pin(http2::server::serve(connection, begun)).await;
         }
     }
 }
 
+/// What a connection is for from now on.
+enum Next {
+    /// A request of HTTP/1.1 may come.
+    Request,
+    /// HTTP/2, of which these bytes were read.
+    Http2 { begun: Vec<u8> },
+    /// It ends.
+    Nothing,
+}
+
 impl Connection {
-    /// Serves requests of HTTP/1.1, one after the other. A client that speaks HTTP/2 is left to somebody else, with the
-    /// bytes that were read of it.
-    async fn run(&mut self) -> Option<Vec<u8>> {
-        // Boxed, so that an idle connection's task is small.
-        if self.expects_header && !Box::pin(self.proxy_header()).await {
-            return None;
+    /// What comes before the first request: the PROXY header, and the handshake of TLS.
+    async fn open(&mut self) -> Next {
+        if self.expects_header && !self.proxy_header().await {
+            return Next::Nothing;
         }
-        if self.client.hosts.as_ref().is_some_and(|hosts| hosts.is_tls()) && !Box::pin(self.secure()).await {
-            return None;
+        let is_tls = self.client.hosts.as_ref().is_some_and(|hosts| hosts.is_tls());
+        if is_tls && !self.secure().await {
+            return Next::Nothing;
         }
-        if self.stream.alpn() == Some(HTTP2) {
-            return Some(Vec::new());
-        }
-        while self.readable().await {
-            let mut scratch = self.worker.spare.borrow_mut().take();
-            if self.requests == 0 && self.client.h2c && Box::pin(self.has_preface(&mut scratch.client_in)).await {
-                let begun = scratch.client_in.data().to_vec();
-                self.worker.spare.borrow_mut().put(scratch);
-                return Some(begun);
-            }
-            // Boxed, so that an idle connection's task is small.
-            let after = in_place(|| self.busy(&mut scratch)).await;
-            match after {
-                After::Linger => Box::pin(self.linger(&mut scratch.client_in)).await,
-                // Closing with bytes unread would be a reset, which may destroy the answer.
-                After::Close if !scratch.client_in.is_empty() || !self.stream.looks_quiet() => {
-                    Box::pin(self.linger(&mut scratch.client_in)).await;
-                }
-                After::Reset => self.stream.reset_on_close(),
-                After::KeepAlive | After::Close => {}
-            }
+        if self.stream.alpn() == Some(HTTP2) { Next::Http2 { begun: Vec::new() } } else { Next::Request }
+    }
+
+    /// Serves requests of HTTP/1.1, one after the other, as long as they come without a pause. A client that speaks HTTP/2
+    /// is left to somebody else.
+    async fn awake(&mut self) -> Next {
+        let mut scratch = self.worker.spare.borrow_mut().take();
+        if self.requests == 0 && self.client.h2c && Box::pin(self.has_preface(&mut scratch.client_in)).await {
+            let begun = scratch.client_in.data().to_vec();
             self.worker.spare.borrow_mut().put(scratch);
-            if after != After::KeepAlive {
-                return None;
-            }
+            return Next::Http2 { begun };
         }
-        None
+        let after = self.busy(&mut scratch).await;
+        match after {
+            After::Linger => Box::pin(self.linger(&mut scratch.client_in)).await,
+            // Closing with bytes unread would be a reset, which may destroy the answer.
+            After::Close if !scratch.client_in.is_empty() || !self.stream.looks_quiet() => {
+                Box::pin(self.linger(&mut scratch.client_in)).await;
+            }
+            After::Reset => self.stream.reset_on_close(),
+            After::KeepAlive | After::Close => {}
+        }
+        self.worker.spare.borrow_mut().put(scratch);
+        if after == After::KeepAlive { Next::Request } else { Next::Nothing }
     }
 
     /// Whether the client begins with the preface of HTTP/2, within `client_header_timeout`.

@@ -70,7 +70,6 @@ impl Exchange<'_> {
                     }
                     report(lease.finish(d.outcome, now));
                 }
-                self.conn.worker.crew.after_the_others().await;
                 match relay.flush(self.conn, self.s, rules).await {
                     Ok(()) if keep => After::KeepAlive,
                     Ok(()) if !self.body.complete => After::Linger,

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::time::{sleep_until, timeout};
 
 use super::attempt::{End, HEADROOM, MAX_INTERIM, PeerConn, TOO_MANY_INTERIM, Transaction, malformed};
-use super::attempts::{Course, is_of_connecting, report};
+use super::attempts::{Asked, Attempt, Course, is_of_connecting, report};
 use super::headers;
 use super::http2::{self, Ended, Entry, Link, Peers};
 use super::join::limits_of;
@@ -31,15 +31,12 @@ use crate::net::{self, Buffer, Reuse};
 use crate::proxy::dial::{self, Content};
 use crate::proxy::worker::Worker;
 use crate::telemetry::{Answer, Failure};
-use crate::topology::{Ask, Group, Lease, Peer, Tried};
-
-/// What an attempt came to; with an error comes whether a byte of the request may have reached the peer.
-pub type Asked = Result<Box<Transaction>, (End, bool)>;
+use crate::topology::{Ask, Group, Lease, Local, Peer, Tried};
 
 /// A request as it goes out to a second peer, apart from the exchange, which is in the hands of the first attempt.
 struct Second {
     worker: Rc<Worker>,
-    group: Arc<Group>,
+    group: Local<Group>,
     head: Vec<u8>,
     /// The PROXY header.
     header: Option<Vec<u8>>,
@@ -89,45 +86,42 @@ impl<'e> Exchange<'e> {
     }
 
     /// Asks the leased peer, and one other if it does not answer within `delay`. Says how the attempt ended that was not
-    /// left, whose lease is in `lease` then; what became of the other is told already.
+    /// left, whose lease is in `attempt` then; what became of the other is told already.
     ///
     /// Boxed, for it is large, and most requests have none.
     pub fn hedged<'a>(
         &'a mut self,
         course: &'a mut Course,
-        group: &'a Arc<Group>,
-        lease: &'a mut Lease,
-        may_abandon: bool,
+        attempt: &'a mut Attempt,
         connected: &'a mut Option<Duration>,
         delay: Duration,
     ) -> Pin<Box<dyn Future<Output = Asked> + 'a>>
     where
         'e: 'a,
     {
-        Box::pin(self.race(course, group, lease, may_abandon, connected, delay))
+        Box::pin(self.race(course, attempt, connected, delay))
     }
 
     async fn race(
         &mut self,
         course: &mut Course,
-        group: &Arc<Group>,
-        lease: &mut Lease,
-        may_abandon: bool,
+        attempt: &mut Attempt,
         connected: &mut Option<Duration>,
         delay: Duration,
     ) -> Asked {
+        let group = &attempt.group.clone();
         let worker = Rc::clone(&self.conn.worker);
         let rules = self.rules().proxy;
         let second = self.second(group, rules);
         let key = self.s.key.clone();
         let mut told = None;
         let ended = 'race: {
-            let mut first = pin!(self.attempt(group, lease, may_abandon, connected));
-            let wait = pin!(sleep_until(worker.clock.instant(lease.began() + delay)));
+            let mut first = pin!(self.attempt::<true>(attempt, connected));
+            let wait = pin!(sleep_until(worker.clock.instant(attempt.lease.began() + delay)));
             if let First::Own(ended) = either(first.as_mut(), wait).await {
                 break 'race Race::Own(ended);
             }
-            let Some(other) = lease_other(group, course, lease, &key, worker.now()) else {
+            let Some(other) = lease_other(group, course, &attempt.lease, &key, worker.now()) else {
                 break 'race Race::Own(first.await);
             };
             course.hedged = true;
@@ -162,30 +156,30 @@ impl<'e> Exchange<'e> {
             }
             Race::Other(other, begun) => {
                 let now = worker.now();
-                self.s.attempts.push(story::attempt(lease, *connected, Answer::None, now));
-                course.tried.insert(lease.peer().id);
-                report(std::mem::replace(lease, other).outrun(now));
-                self.go_on(lease, begun, connected, may_abandon).await
+                self.s.attempts.push(story::attempt(&attempt.lease, *connected, Answer::None, now));
+                course.tried.insert(attempt.lease.peer().id);
+                report(std::mem::replace(&mut attempt.lease, other).outrun(now));
+                self.go_on(attempt, begun, connected).await
             }
             // The other one is under way: it is the next attempt.
             Race::Second(trouble, other, answer) => {
-                let failed = std::mem::replace(lease, other);
+                let failed = std::mem::replace(&mut attempt.lease, other);
                 self.failed(course, group, failed, connected.take(), &trouble);
                 course.failed = Some(trouble);
                 match self.begun(answer, rules).await {
-                    Ok(begun) => self.go_on(lease, begun, connected, may_abandon).await,
+                    Ok(begun) => self.go_on(attempt, begun, connected).await,
                     Err(end) => Err((end, true)),
                 }
             }
         }
     }
 
-    fn second(&mut self, group: &Arc<Group>, rules: &ProxySettings) -> Rc<Second> {
+    fn second(&mut self, group: &Local<Group>, rules: &ProxySettings) -> Rc<Second> {
         let http2 = rules.http_version == HttpVersion::Http2;
         self.write_head(group, http2);
         Rc::new(Second {
             worker: Rc::clone(&self.conn.worker),
-            group: Arc::clone(group),
+            group: group.clone(),
             head: self.s.to_peer.clone(),
             header: dial::header(group, self.story.address, &self.conn.client.local),
             http2,
@@ -195,20 +189,15 @@ impl<'e> Exchange<'e> {
     }
 
     /// The second peer's attempt becomes that of the exchange.
-    async fn go_on(
-        &mut self,
-        lease: &Lease,
-        begun: Begun,
-        connected: &mut Option<Duration>,
-        may_abandon: bool,
-    ) -> Asked {
+    async fn go_on(&mut self, attempt: &Attempt, begun: Begun, connected: &mut Option<Duration>) -> Asked {
+        let Attempt { lease, may_abandon, .. } = attempt;
         let Begun { conn, said, connected: took } = begun;
         *connected = Some(took);
         self.conn.seat.slot.wait_for(Some(lease.peer().id));
         self.s.response.clear();
         self.s.peer_in = said;
         let mut transaction = Transaction::new(conn, Upload::sent(), lease.began());
-        match self.ask(&mut transaction, may_abandon).await {
+        match self.ask(&mut transaction, *may_abandon).await {
             Ok(()) => Ok(transaction),
             Err(end) => Err((end, true)),
         }

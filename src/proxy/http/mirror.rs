@@ -112,6 +112,7 @@ impl Copy {
             requests: 1,
             keepalive_timeout: Duration::ZERO,
             expects_header: false,
+            route: None,
             told: None,
             worker: Rc::clone(&worker),
             seat,

@@ -114,8 +114,12 @@ impl Relay {
     /// Writes what is left to the client.
     pub async fn flush(&mut self, conn: &mut Connection, s: &mut Scratch, rules: Rules<'_>) -> Result<(), ClientEnd> {
         let Connection { stream: client, deadline, worker, .. } = conn;
-        let mut waiting = false;
+        let (mut begun, mut waiting) = (false, false);
         poll_fn(|cx| {
+            // What is sent goes out after the others have thought.
+            if !std::mem::replace(&mut begun, true) && worker.crew.steps_aside(cx) {
+                return Poll::Pending;
+            }
             let mut progress = false;
             let written = match self.poll_write(cx, client, s, &mut progress) {
                 Poll::Ready(Ok(())) => client.poll_flush(cx).map_err(|_| ClientEnd::Gone),

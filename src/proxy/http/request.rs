@@ -74,7 +74,8 @@ pub async fn serve(conn: &mut Connection, s: &mut Scratch, began: Timestamp) -> 
     s.attempts.clear();
     s.gathered.clear();
     let mut story = Story::new(began, client_address(conn, &s.request));
-    let route = match find_route(conn, s, &mut story) {
+    let known = conn.route.take();
+    let route = match find_route(conn, s, &mut story, known) {
         Ok(route) => route,
         Err(unrouted) => return Box::pin(turn_away(conn, s, story, unrouted)).await,
     };
@@ -110,8 +111,8 @@ pub async fn serve(conn: &mut Connection, s: &mut Scratch, began: Timestamp) -> 
         Exchange { conn, s, story: &mut story, route: &route, moved: &moved, body, interim: false, hint };
     // Boxed: the allocator is fastest with blocks of up to 1 KiB, and this and what is around it are two of them.
     let after = in_place(|| exchange.run()).await;
-    let route = moved.get().unwrap_or(&route);
-    story.tell(conn, s, Some(route));
+    story.tell(conn, s, Some(moved.get().unwrap_or(&route)));
+    conn.route = Some(route);
     after
 }
 
@@ -196,7 +197,7 @@ impl<'a> Exchange<'a> {
         if self.moved.get().is_some() {
             return Err(nobody());
         }
-        let route = match find_route(self.conn, self.s, self.story) {
+        let route = match find_route(self.conn, self.s, self.story, None) {
             Ok(route) if route.location.fixed.is_none() => choose_share(self.conn, self.s, self.story, route),
             Err(Unrouted::Reply(reply)) => return Err(reply),
             Ok(_) | Err(Unrouted::Redirect { .. }) => return Err(nobody()),
@@ -246,7 +247,13 @@ impl From<Reply> for Unrouted {
     }
 }
 
-fn find_route(conn: &Connection, s: &mut Scratch, story: &mut Story) -> Result<Arc<Route>, Unrouted> {
+/// `known`: the route that is likely, which costs nothing to take again.
+fn find_route(
+    conn: &Connection,
+    s: &mut Scratch,
+    story: &mut Story,
+    known: Option<Arc<Route>>,
+) -> Result<Arc<Route>, Unrouted> {
     match s.request.method_kind() {
         Method::Connect => return Err(Reply::new(405, "CONNECT is not for this server").into()),
         Method::Trace => return Err(Reply::new(405, "TRACE is not allowed").into()),
@@ -278,7 +285,10 @@ fn find_route(conn: &Connection, s: &mut Scratch, story: &mut Story) -> Result<A
                 let host = if host.is_empty() { server.name.as_bytes() } else { host };
                 Some(Err(Unrouted::Redirect { host: host.to_vec(), port }))
             }
-            _ => server.route(&s.path).cloned().map(Ok),
+            _ => server.route(&s.path).map(|found| match known {
+                Some(known) if Arc::ptr_eq(&known, found) => Ok(known),
+                _ => Ok(Arc::clone(found)),
+            }),
         }
     });
     let route = route.unwrap_or(Err(Reply::new(404, "no location matches this request").into()))?;

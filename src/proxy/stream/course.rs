@@ -12,7 +12,7 @@ use crate::proxy::http::{Trouble, no_peer, report};
 use crate::proxy::retry::{self, Attempted, Next};
 use crate::proxy::worker::Worker;
 use crate::telemetry::{Answer, Attempt, Failure, Why};
-use crate::topology::{Ask, Group, Lease, Nobody, Refused, StreamRoute, Tried, acquire};
+use crate::topology::{Ask, Group, Lease, Local, Nobody, Refused, StreamRoute, Tried, acquire};
 
 /// How many attempts are remembered for the log. Only a session of datagrams that outlives many peers has more.
 const REMEMBERED: usize = 16;
@@ -38,7 +38,7 @@ pub struct Course {
 /// A peer to try, and what it was chosen from.
 pub struct Turn {
     /// The group as it was then.
-    pub group: Arc<Group>,
+    pub group: Local<Group>,
     /// The use of the peer.
     pub lease: Lease,
     /// Given up if the peer is found unreachable meanwhile, for the sake of another try.
@@ -87,9 +87,9 @@ impl Course {
     }
 
     /// A peer of this group; if a reload replaces it in this moment, of that.
-    async fn choose(&mut self, worker: &Rc<Worker>, group: Arc<Group>) -> Result<Turn, Nobody> {
+    async fn choose(&mut self, worker: &Rc<Worker>, group: Local<Group>) -> Result<Turn, Nobody> {
         let present = || worker.group(self.route.group);
-        let is_present = |group: &Arc<Group>| present().is_some_and(|present| Arc::ptr_eq(&present, group));
+        let is_present = |group: &Local<Group>| present().is_some_and(|present| present.is(group));
         self.key.clear();
         key_of(&group, self.client, &mut self.key);
         // A connect may always be tried again, so it may be a trial.
@@ -243,7 +243,7 @@ mod tests {
     }
 
     /// A session that began before a reload, and a worker that sees what is after it. The group as the session saw it.
-    fn across(before: Arc<config::Config>, after: Arc<config::Config>) -> (Course, Rc<Worker>, Arc<Group>) {
+    fn across(before: Arc<config::Config>, after: Arc<config::Config>) -> (Course, Rc<Worker>, Local<Group>) {
         let before = Topology::build_seeded(before, 1, Timestamp::ZERO);
         let (route, group) = (Arc::clone(&before.streams()[0].route), Arc::clone(&before.groups()[0]));
         let (next, applied) = before.apply(Change::Config(after), Timestamp::ZERO);
@@ -251,7 +251,7 @@ mod tests {
         live.publish(next, &applied, Timestamp::ZERO);
         let log = AccessLog::open(&config::model::LogTarget::Off, config::model::LogFormat::Json).unwrap();
         let worker = Worker::new(&live, log.worker(), Arc::default(), mpsc::unbounded_channel().0);
-        (Course::new(route, ClientAddr::Unix), worker, group)
+        (Course::new(route, ClientAddr::Unix), worker, group.into())
     }
 
     fn leased(turn: &Result<Turn, Nobody>) -> Option<(String, String)> {

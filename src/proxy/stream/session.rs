@@ -51,7 +51,7 @@ enum Unconnected {
 /// Serves a client of a stream until both sides have said all.
 pub fn serve(seat: Seat, accepted: Accepted, route: Arc<StreamRoute>) -> impl Future<Output = ()> {
     let Accepted { stream: client, remote, local } = accepted;
-    let (worker, slot) = (Rc::clone(&seat.worker), Rc::clone(&seat.slot));
+    let worker = Rc::clone(&seat.worker);
     let mut session = Session {
         seat,
         local: local.map_or_else(|| route.listener.clone(), Endpoint::Ip),
@@ -63,8 +63,8 @@ pub fn serve(seat: Seat, accepted: Accepted, route: Arc<StreamRoute>) -> impl Fu
         worker,
     };
     async move {
-        let worker = Rc::clone(&session.worker);
-        worker.turns(&slot, pin!(session.run())).await;
+        session.seat.slot.occupy().await;
+        session.run().await;
     }
 }
 

@@ -10,13 +10,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::ptr;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
 use slab::Slab;
 use tokio::task::{self, coop};
 
+use super::bells::{Bell, Bells};
+use crate::clock::{Clock, Timestamp};
 use crate::net::budget;
 
 /// How many read before the first of them goes on. Enough for the caches, and few enough that nobody waits long.
@@ -26,49 +27,34 @@ const IN_STEP: usize = 32;
 const PARTS: usize = 2;
 
 /// The connections of one worker, as tasks.
-#[derive(Default)]
 pub struct Crew {
-    /// Each in a box, which is taken out for its turn: the list itself stays small.
-    mates: RefCell<Slab<Option<Box<Mate>>>>,
-    rung: Arc<Rung>,
+    /// Borrowed as long as any of them has its turn. Each in a box: the list itself stays small.
+    mates: RefCell<Slab<Box<Mate>>>,
+    /// Those that wait for a place among them.
+    newcomers: RefCell<Vec<Life>>,
+    bells: Bells,
     /// The runtime's task that all of them are was begun.
     begun: Cell<bool>,
     /// Who waits for the others of its step.
     waiting: RefCell<Vec<usize>>,
-    /// The memory of such a list, while nobody is in it.
-    list: RefCell<Vec<usize>>,
     /// Whose turn it is: its place, and what its waker points to.
     turn: Cell<Option<(usize, *const ())>>,
     /// There are others in the step.
     in_company: Cell<bool>,
     /// The turn is a further part of one.
     goes_on: Cell<bool>,
+    clock: Clock,
+    now: Cell<Timestamp>,
 }
+
+/// What a connection does until it is over.
+type Life = Pin<Box<dyn Future<Output = ()>>>;
 
 /// One connection.
 struct Mate {
-    life: Pin<Box<dyn Future<Output = ()>>>,
+    life: Life,
     bell: Arc<Bell>,
     waker: Waker,
-}
-
-/// Wakes one connection, from any thread.
-struct Bell {
-    place: usize,
-    /// It is in the list.
-    is_rung: AtomicBool,
-    rung: Arc<Rung>,
-}
-
-/// Who is to have a turn.
-#[derive(Default)]
-struct Rung(Mutex<Bells>);
-
-#[derive(Default)]
-struct Bells {
-    places: Vec<usize>,
-    /// Wakes the task of all, while it sleeps.
-    sleeper: Option<Waker>,
 }
 
 /// Ends all connections with the runtime that polls them: they know their worker, and it knows them.
@@ -76,37 +62,26 @@ struct AtWork(Rc<Crew>);
 
 impl Drop for AtWork {
     fn drop(&mut self) {
-        let mates = self.0.mates.take();
-        drop(mates);
+        let ended = (self.0.mates.take(), self.0.newcomers.take());
+        drop(ended);
     }
 }
 
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        // AcqRel: what was done before is seen by the turn that it is for.
-        if !self.is_rung.swap(true, Ordering::AcqRel) {
-            self.rung.ring(self.place);
-        }
-    }
-}
-
-impl Rung {
-    fn with<T>(&self, look: impl FnOnce(&mut Bells) -> T) -> T {
-        // Nothing that could panic is done under the lock.
-        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn ring(&self, place: usize) {
-        let sleeper = self.with(|bells| {
-            bells.places.push(place);
-            bells.sleeper.take()
-        });
-        if let Some(sleeper) = sleeper {
-            sleeper.wake();
+impl Default for Crew {
+    /// Nobody yet.
+    fn default() -> Crew {
+        let clock = Clock::process();
+        Crew {
+            mates: RefCell::default(),
+            newcomers: RefCell::default(),
+            bells: Bells::default(),
+            begun: Cell::new(false),
+            waiting: RefCell::default(),
+            turn: Cell::new(None),
+            in_company: Cell::new(false),
+            goes_on: Cell::new(false),
+            clock,
+            now: Cell::new(clock.now()),
         }
     }
 }
@@ -114,38 +89,29 @@ impl Rung {
 impl Crew {
     /// Serves a connection until it is over. Whatever panics in it ends it alone.
     pub fn spawn(self: &Rc<Self>, life: impl Future<Output = ()> + 'static) {
-        let place = {
-            let mut mates = self.mates.borrow_mut();
-            let entry = mates.vacant_entry();
-            let place = entry.key();
-            let bell = Arc::new(Bell { place, is_rung: AtomicBool::new(true), rung: Arc::clone(&self.rung) });
-            let waker = Waker::from(Arc::clone(&bell));
-            entry.insert(Some(Box::new(Mate { life: Box::pin(life), bell, waker })));
-            place
-        };
-        self.rung.ring(place);
-        if !self.begun.replace(true) {
-            let at_work = AtWork(Rc::clone(self));
-            // Each connection has a budget of its own.
-            task::spawn_local(coop::unconstrained(async move { at_work.0.take_turns().await }));
+        self.newcomers.borrow_mut().push(Box::pin(life));
+        if self.begun.replace(true) {
+            return self.bells.wake();
         }
+        let at_work = AtWork(Rc::clone(self));
+        // Each connection has a budget of its own.
+        task::spawn_local(coop::unconstrained(async move { at_work.0.take_turns().await }));
     }
 
-    /// Goes on after all who have a turn now: for whoever is about to send. Those who are no task of the crew go on at once.
-    pub async fn after_the_others(&self) {
-        let mut waited = false;
-        poll_fn(|cx| match !waited && self.steps_aside(cx) {
-            true => {
-                waited = true;
-                Poll::Pending
-            }
-            false => Poll::Ready(()),
-        })
-        .await;
+    /// When the present step began, or, of whoever is no task of the crew, when it last said that a turn did. A turn takes
+    /// microseconds, and asking the clock within it would cost more than some of its steps.
+    pub fn now(&self) -> Timestamp {
+        self.now.get()
     }
 
-    /// The same for whoever is polled, and will know how to go on: if it is true, `Pending` is to be returned, and the next poll comes
-    /// after those of the others.
+    /// A turn begins.
+    pub fn look_at_clock(&self) {
+        self.now.set(self.clock.now());
+    }
+
+    /// For whoever is polled, and will know how to go on: if it is true, `Pending` is to be returned, and the next poll comes
+    /// after those of the others. False for whoever is no task of the crew.
+    #[inline]
     pub fn steps_aside(&self, cx: &Context<'_>) -> bool {
         match self.turn.get() {
             Some((place, waker)) if self.in_company.get() && ptr::eq(waker, cx.waker().data()) => {
@@ -163,24 +129,18 @@ impl Crew {
 
     /// Never ends.
     async fn take_turns(&self) {
-        let mut due = Vec::new();
+        self.bells.are_here();
+        let (mut due, mut further) = (Vec::new(), Vec::new());
         poll_fn(|cx| {
-            self.rung.with(|bells| {
-                bells.sleeper = None;
-                std::mem::swap(&mut bells.places, &mut due);
-            });
+            let mut mates = self.mates.borrow_mut();
+            self.bells.collect(&mut due, |place| Some(&*mates.get(place)?.bell));
+            self.admit(&mut mates, &mut due);
             for step in due.chunks(IN_STEP) {
-                self.in_company.set(step.len() > 1);
-                step.iter().for_each(|&place| self.turn(place));
-                self.go_on();
+                self.step(&mut mates, step, &mut further);
             }
+            drop(mates);
             due.clear();
-            let more = self.rung.with(|bells| {
-                let more = !bells.places.is_empty();
-                bells.sleeper = (!more).then(|| cx.waker().clone());
-                more
-            });
-            if more {
+            if !self.newcomers.borrow().is_empty() || !self.bells.sleep(cx.waker()) {
                 // Not before the runtime has looked at the sockets: it wakes who yields after that.
                 let _ = pin!(task::yield_now()).poll(cx);
             }
@@ -189,53 +149,74 @@ impl Crew {
         .await;
     }
 
-    /// Whoever let the others go first.
-    fn go_on(&self) {
-        self.goes_on.set(true);
-        let mut now = self.list.take();
-        for _ in 0..PARTS {
-            std::mem::swap(&mut now, &mut *self.waiting.borrow_mut());
-            now.iter().for_each(|&place| self.turn(place));
-            now.clear();
+    /// Newcomers get a place, and a turn.
+    fn admit(&self, mates: &mut Slab<Box<Mate>>, due: &mut Vec<usize>) {
+        for life in self.newcomers.borrow_mut().drain(..) {
+            let entry = mates.vacant_entry();
+            let place = entry.key();
+            let bell = self.bells.rung(place);
+            let waker = Waker::from(Arc::clone(&bell));
+            entry.insert(Box::new(Mate { life, bell, waker }));
+            due.push(place);
         }
-        self.list.replace(now);
+    }
+
+    /// The turns of some, part by part. `further`: memory for a list.
+    fn step(&self, mates: &mut Slab<Box<Mate>>, places: &[usize], further: &mut Vec<usize>) {
+        self.look_at_clock();
+        self.in_company.set(places.len() > 1);
+        self.turns(mates, places);
+        self.goes_on.set(true);
+        for _ in 0..PARTS {
+            std::mem::swap(further, &mut *self.waiting.borrow_mut());
+            self.turns(mates, further);
+            further.clear();
+        }
         self.goes_on.set(false);
+        self.turn.set(None);
         // Who has more to do than a request has parts is polled in the next step.
-        let mates = self.mates.borrow();
         for place in self.waiting.borrow_mut().drain(..) {
-            if let Some(Some(mate)) = mates.get(place) {
+            if let Some(mate) = mates.get(place) {
                 mate.waker.wake_by_ref();
             }
         }
     }
 
-    fn turn(&self, place: usize) {
-        // Taken out, for it may bring others while it is polled.
-        let Some(mut mate) = self.mates.borrow_mut().get_mut(place).and_then(Option::take) else { return };
-        if !self.goes_on.get() {
-            // Before the poll: what happens in it may be a reason for another. Read as well as written (AcqRel), so that whoever
-            // found the bell rung, and said no more, is seen by this poll.
-            mate.bell.is_rung.swap(false, Ordering::AcqRel);
+    /// One part of their turns.
+    fn turns(&self, mates: &mut Slab<Box<Mate>>, places: &[usize]) {
+        let mut left = places.iter();
+        let mut go_on = |mates: &mut _| left.by_ref().for_each(|&place| self.turn(mates, place));
+        while catch_unwind(AssertUnwindSafe(|| go_on(mates))).is_err() {
+            // One panicked, which the panic hook has told.
+            if let Some((place, _)) = self.turn.get() {
+                end(mates, place);
+            }
+        }
+    }
+
+    fn turn(&self, mates: &mut Slab<Box<Mate>>, place: usize) {
+        let Some(mate) = mates.get_mut(place) else { return };
+        if !self.goes_on() {
+            mate.bell.answered();
         }
         self.turn.set(Some((place, mate.waker.data())));
         let mut cx = Context::from_waker(&mate.waker);
-        let polled = catch_unwind(AssertUnwindSafe(|| budget::within(|| mate.life.as_mut().poll(&mut cx))));
-        self.turn.set(None);
-        if let Ok(Poll::Pending) = polled {
-            if let Some(there) = self.mates.borrow_mut().get_mut(place) {
-                *there = Some(mate);
-            }
-            return;
+        if budget::within(|| mate.life.as_mut().poll(&mut cx)).is_ready() {
+            end(mates, place);
         }
-        // Over, or panicked, which the panic hook has told. What is dropped may panic as well, or look at the crew.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(mate)));
-        self.mates.borrow_mut().try_remove(place);
     }
+}
+
+/// A connection is over. What is dropped with it may panic as well.
+fn end(mates: &mut Slab<Box<Mate>>, place: usize) {
+    let over = mates.try_remove(place);
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(over)));
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::AtomicUsize;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
     use tokio::sync::oneshot;
@@ -252,7 +233,14 @@ mod tests {
 
     async fn reads_and_sends(crew: Rc<Crew>, story: Story, name: &'static str) {
         tell(&story, format!("{name} reads"));
-        crew.after_the_others().await;
+        let mut waited = false;
+        poll_fn(|cx| {
+            if !std::mem::replace(&mut waited, true) && crew.steps_aside(cx) {
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        })
+        .await;
         tell(&story, format!("{name} sends"));
     }
 
@@ -300,6 +288,23 @@ mod tests {
             assert_eq!(step.iter().filter(|sends| **sends).count(), IN_STEP);
             assert!(step.is_sorted());
         }
+    }
+
+    #[tokio::test]
+    async fn a_later_step_has_a_later_time() {
+        const PAUSE: Duration = Duration::from_millis(2);
+        let story = written(
+            |crew, story| {
+                let (its_crew, its_story) = (Rc::clone(crew), Rc::clone(story));
+                crew.spawn(async move {
+                    let began = its_crew.now();
+                    tokio::time::sleep(PAUSE).await;
+                    tell(&its_story, format!("{}", its_crew.now().since(began) >= PAUSE));
+                });
+            },
+            1,
+        );
+        assert_eq!(story.await, ["true"]);
     }
 
     #[tokio::test]

@@ -20,8 +20,9 @@ use crate::id::{GroupId, PeerId};
 use crate::mailbox::{Command, Notice};
 use crate::net::{Listener, Pools};
 use crate::telemetry::WorkerLog;
-use crate::topology::{Group, Live, Peer, Reader, Service, Topology};
+use crate::topology::{Group, Live, Local, Peer, Reader, Service, Topology};
 
+mod bells;
 mod crew;
 mod listening;
 mod seats;
@@ -41,7 +42,6 @@ use seats::Seats;
 pub struct Worker {
     /// The clock.
     pub clock: Clock,
-    now: Cell<Timestamp>,
     /// Idle connections to peers.
     pub pools: RefCell<Pools>,
     /// Shared connections to peers that speak HTTP/2.
@@ -85,7 +85,6 @@ impl Worker {
     ) -> Rc<Worker> {
         Rc::new(Worker {
             clock: Clock::process(),
-            now: Cell::new(Clock::process().now()),
             pools: RefCell::default(),
             http2: RefCell::default(),
             log,
@@ -104,23 +103,19 @@ impl Worker {
         })
     }
 
-    /// When the present turn of a connection's task began, or the last one of its step. A turn takes microseconds, and asking the clock at each step
-    /// of it would cost more than some of the steps.
+    /// When the present turn, or the step that it is part of, began: see [`Crew::now`].
+    #[inline]
     pub fn now(&self) -> Timestamp {
-        self.now.get()
+        self.crew.now()
     }
 
-    /// A connection's task is polled: its waker is remembered, and it is now.
+    /// A task that is not of the crew is polled: its waker is remembered, and it is now.
     pub fn begin_turn(&self, slot: &Slot, waker: &Waker) {
-        // A turn that was interrupted for the others is still the same one.
-        if self.crew.goes_on() {
-            return;
-        }
-        self.now.set(self.clock.now());
+        self.crew.look_at_clock();
         slot.register(waker);
     }
 
-    /// A session's whole life, turn by turn.
+    /// The whole life of a session that is not of the crew, turn by turn.
     pub async fn turns(&self, slot: &Slot, mut life: Pin<&mut impl Future<Output = ()>>) {
         poll_fn(|cx| {
             self.begin_turn(slot, cx.waker());
@@ -135,7 +130,7 @@ impl Worker {
     }
 
     /// A group of the present snapshot.
-    pub fn group(&self, id: GroupId) -> Option<Arc<Group>> {
+    pub fn group(&self, id: GroupId) -> Option<Local<Group>> {
         self.topology.borrow_mut().group(id)
     }
 

@@ -2,8 +2,9 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
+use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 use super::Worker;
 use crate::id::PeerId;
@@ -65,6 +66,15 @@ impl Slot {
         if !known.as_ref().is_some_and(|known| known.will_wake(waker)) {
             *known = Some(waker.clone());
         }
+    }
+
+    /// The task that waits for this is the one to wake.
+    pub async fn occupy(&self) {
+        poll_fn(|cx| {
+            self.register(cx.waker());
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// From now on the connection waits for an answer of `peer`, or with `None` for nobody.

@@ -79,12 +79,9 @@ pub async fn serve(connection: Connection, begun: Vec<u8>) {
     let tap = Tap::new(stream, begun, Rc::clone(&worker), Rc::clone(&watch));
     deadline.set(worker.now(), limits.header_timeout);
     let mut handshake = pin!(builder(&limits).handshake(tap));
-    let shaken = poll_fn(|cx| {
-        worker.begin_turn(&seat.slot, cx.waker());
-        match handshake.as_mut().poll(cx) {
-            Poll::Ready(h2) => Poll::Ready(h2.ok()),
-            Poll::Pending => deadline.poll(cx).map(|()| None),
-        }
+    let shaken = poll_fn(|cx| match handshake.as_mut().poll(cx) {
+        Poll::Ready(h2) => Poll::Ready(h2.ok()),
+        Poll::Pending => deadline.poll(cx).map(|()| None),
     });
     let Some(h2) = shaken.await else { return };
     let live = Rc::new(Live { count: Cell::new(0), slot: Rc::clone(&seat.slot) });
@@ -101,11 +98,7 @@ pub async fn serve(connection: Connection, begun: Vec<u8>) {
         broken: false,
         seen: (1, 0),
     };
-    poll_fn(|cx| {
-        session.worker.begin_turn(&seat.slot, cx.waker());
-        session.poll(cx)
-    })
-    .await;
+    poll_fn(|cx| session.poll(cx)).await;
 }
 
 fn builder(limits: &ClientLimits) -> Builder {
@@ -233,6 +226,7 @@ impl Session {
             requests: self.requests,
             keepalive_timeout: self.limits.keepalive_timeout,
             expects_header: false,
+            route: None,
             told: None,
             seat,
         };
