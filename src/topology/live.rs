@@ -1,7 +1,6 @@
 //! Which snapshot is it now?
 
 use std::ops::Deref;
-use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -22,8 +21,8 @@ pub struct Live {
 #[derive(Debug)]
 pub struct Reader {
     cache: Cache<Arc<ArcSwap<Topology>>, Arc<Topology>>,
-    /// The snapshot that it last saw, which may be gone.
-    seen: *const Topology,
+    /// The snapshot that a group was last asked of.
+    asked: Arc<Topology>,
     /// Those of its groups that were asked for, by their place.
     groups: Vec<Option<Local<Group>>>,
 }
@@ -83,7 +82,7 @@ impl Live {
 
     /// A reader for one worker.
     pub fn reader(&self) -> Reader {
-        Reader { cache: Cache::new(self.current.clone()), seen: ptr::null(), groups: Vec::new() }
+        Reader { cache: Cache::new(self.current.clone()), asked: self.load(), groups: Vec::new() }
     }
 }
 
@@ -91,32 +90,26 @@ impl Reader {
     /// The current snapshot. Not to be held across a wait: a request keeps its route, and asks anew for each attempt.
     #[inline]
     pub fn topology(&mut self) -> &Arc<Topology> {
-        let Reader { cache, seen, groups } = self;
-        let topology = cache.load();
-        if *seen != Arc::as_ptr(topology) {
-            forget(seen, groups, topology);
-        }
-        topology
+        self.cache.load()
     }
 
     /// A group of the current snapshot.
     pub fn group(&mut self, id: GroupId) -> Option<Local<Group>> {
-        let place = self.topology().place(id)?;
-        if let Some(held) = &self.groups[place] {
+        let Reader { cache, asked, groups } = self;
+        let topology = cache.load();
+        if !Arc::ptr_eq(asked, topology) {
+            *asked = Arc::clone(topology);
+            groups.clear();
+        }
+        let place = topology.place(id)?;
+        if let Some(Some(held)) = groups.get(place) {
             return Some(held.clone());
         }
-        let held = Local::from(Arc::clone(&self.topology().groups()[place]));
-        self.groups[place] = Some(held.clone());
+        groups.resize(topology.groups().len(), None);
+        let held = Local::from(Arc::clone(&topology.groups()[place]));
+        groups[place] = Some(held.clone());
         Some(held)
     }
-}
-
-/// Of another snapshot than this nothing is held any more.
-#[cold]
-fn forget(seen: &mut *const Topology, groups: &mut Vec<Option<Local<Group>>>, topology: &Arc<Topology>) {
-    *seen = Arc::as_ptr(topology);
-    groups.clear();
-    groups.resize(topology.groups().len(), None);
 }
 
 #[cfg(test)]
