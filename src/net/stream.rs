@@ -1,5 +1,6 @@
 //! One connection, to a client or to a peer, as the datapath sees it: polled reads and writes on bytes.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -7,8 +8,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
 use rustls::Connection;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::socket::Socket;
@@ -72,15 +75,8 @@ impl AsyncWrite for Stream {
 }
 
 impl Stream {
-    /// Takes a connected socket. Small writes go out at once (`TCP_NODELAY`): a proxy joins what belongs together itself.
+    /// Takes a connected socket, whose small writes go out at once (`TCP_NODELAY`): a proxy joins what belongs together itself.
     pub fn new(tcp: TcpStream) -> Stream {
-        // Fails only on a socket that is already dead, which the first read tells better.
-        let _ = tcp.set_nodelay(true);
-        Stream::accepted(tcp)
-    }
-
-    /// Takes a socket that was accepted from one whose writes go out at once.
-    pub fn accepted(tcp: TcpStream) -> Stream {
         Stream { socket: Socket::Tcp(tcp), tls: None }
     }
 
@@ -107,7 +103,7 @@ impl Stream {
             Endpoint::Ip(address) => *address,
             Endpoint::Unix(path) => return Stream::connect_unix(path).await,
         };
-        let mut stream = TcpStream::connect(address).await.map(Stream::new)?;
+        let mut stream = connected(address).await.map(Stream::new)?;
         if address.ip().is_loopback() && stream.local_addr() == Some(address) {
             // A reset leaves the port free for whom it belongs to.
             stream.reset_on_close();
@@ -265,6 +261,25 @@ impl Stream {
     }
 }
 
+/// A socket that is connected to `address`.
+async fn connected(address: SocketAddr) -> io::Result<TcpStream> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
+    net::sockopt::set_tcp_nodelay(&socket, true)?;
+    match net::connect(&socket, &address) {
+        Ok(()) | Err(Errno::INPROGRESS) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let tcp = TcpStream::from_std(socket.into())?;
+    poll_fn(|cx| tcp.poll_write_ready(cx)).await?;
+    // The kernel has announced whether there is an error to be asked for.
+    match tcp.try_io(Interest::ERROR, || Ok(())) {
+        Ok(()) => tcp.take_error()?.map_or(Ok(tcp), Err),
+        Err(_) => Ok(tcp),
+    }
+}
+
 /// Whoever closes a TLS connection says so (RFC 8446 §6.1), unless it is cut on purpose.
 impl Drop for Stream {
     fn drop(&mut self) {
@@ -282,6 +297,27 @@ mod tests {
 
     use super::super::socket_file::SocketFile;
     use super::*;
+
+    #[tokio::test]
+    async fn whoever_is_connected_to_gets_small_writes_at_once() {
+        for ip in ["127.0.0.1", "::1"] {
+            let listener = std::net::TcpListener::bind((ip, 0)).unwrap();
+            let stream = Stream::connect(&listener.local_addr().unwrap().into()).await.unwrap();
+            let tcp = stream.tcp().unwrap();
+            assert_eq!(tcp.peer_addr().unwrap(), listener.local_addr().unwrap());
+            assert!(tcp.nodelay().unwrap(), "{ip}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connect_fails_with_what_the_kernel_says() {
+        let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+        let refused = Stream::connect(&nobody.into()).await;
+        assert_eq!(refused.map_err(|error| error.kind()).map(drop), Err(io::ErrorKind::ConnectionRefused));
+        // No connection can be made to all (RFC 9293 has no multicast), which is known at once.
+        let all = SocketAddr::from(([255, 255, 255, 255], 80));
+        assert!(Stream::connect(&all.into()).await.is_err());
+    }
 
     #[tokio::test]
     async fn an_application_whose_queue_is_full_is_waited_for() {
