@@ -70,7 +70,10 @@ impl Exchange<'_> {
                     }
                     report(lease.finish(d.outcome, now));
                 }
-                self.conn.worker.crew.after_the_others().await;
+                // What goes into a stream is sent with what the others of its connection have.
+                if !self.conn.stream.is_http2() {
+                    self.conn.worker.crew.after_the_others().await;
+                }
                 match relay.flush(self.conn, self.s, rules).await {
                     Ok(()) if keep => After::KeepAlive,
                     Ok(()) if !self.body.complete => After::Linger,

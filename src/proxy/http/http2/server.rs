@@ -22,7 +22,7 @@ use crate::http1;
 use crate::net::Deadline;
 use crate::proxy::http::connection::{Client, Connection};
 use crate::proxy::http::side::Side;
-use crate::proxy::http::{grpc, request};
+use crate::proxy::http::{grpc, in_place, request};
 use crate::proxy::worker::{Seat, Slot, Worker};
 
 /// Bytes that all streams of a client may send before they are taken: what its connection can make weir hold.
@@ -242,28 +242,38 @@ impl Session {
             ..http1::Limits::default()
         };
         let head = Request::from_parts(head, ());
-        tokio::task::spawn_local(async move {
-            exchange(connection, &head, open, &limits).await;
-            drop(in_flight);
-        });
+        // In one place from its beginning: a task that had it in itself would be moved with it.
+        let begun = Box::new(Begun { connection, head, open, limits, _in_flight: in_flight });
+        self.worker.crew.spawn(exchange(begun));
     }
 }
 
+/// The request of one stream.
+struct Begun {
+    connection: Connection,
+    head: Request<()>,
+    /// There is more than its head.
+    open: bool,
+    limits: http1::Limits,
+    _in_flight: InFlight,
+}
+
 /// Serves the request of one stream.
-async fn exchange(mut connection: Connection, head: &Request<()>, open: bool, limits: &http1::Limits) {
-    let Seat { worker, slot, .. } = &connection.seat;
+async fn exchange(mut begun: Box<Begun>) {
+    let Seat { worker, slot, .. } = &begun.connection.seat;
     let (worker, slot) = (Rc::clone(worker), Rc::clone(slot));
     let mut life = pin!(async {
+        let Begun { connection, head, open, limits, .. } = &mut *begun;
         let began = connection.worker.now();
         let mut scratch = connection.worker.spare.borrow_mut().take();
-        match heads::compose(&mut scratch.request, head, open, limits) {
+        match heads::compose(&mut scratch.request, head, *open, limits) {
             Ok(()) => {
                 if let (true, Some(limit)) = (grpc::is_call(&scratch.request), grpc::timeout(&scratch.request)) {
                     connection.deadline.bound(began + limit);
                 }
-                Box::pin(request::serve(&mut connection, &mut scratch, began)).await
+                in_place(|| request::serve(connection, &mut scratch, began)).await
             }
-            Err(reject) => Box::pin(request::refuse(&mut connection, &mut scratch, &reject, began)).await,
+            Err(reject) => Box::pin(request::refuse(connection, &mut scratch, &reject, began)).await,
         };
         // What was not ended was cut.
         connection.stream.reset_on_close();
