@@ -118,16 +118,16 @@ impl Relay {
         poll_fn(|cx| {
             let mut progress = false;
             let written = match self.poll_write(cx, client, s, &mut progress) {
-                Poll::Ready(Ok(())) => client.poll_flush(cx).map_err(|_| ClientEnd::Gone),
-                other => other,
-            };
-            match written {
                 Poll::Ready(Ok(())) => {
+                    // Before the flush: the last piece may say that it is the last.
                     if self.ended {
                         client.finish(s.body_out.trailers());
                     }
-                    return Poll::Ready(Ok(()));
+                    client.poll_flush(cx).map_err(|_| ClientEnd::Gone)
                 }
+                other => other,
+            };
+            match written {
                 Poll::Ready(end) => return Poll::Ready(end),
                 Poll::Pending if progress || !waiting => {
                     waiting = true;

@@ -108,12 +108,15 @@ impl Side {
         }
     }
 
-    /// Ready when the kernel has all that was written: see [`Stream::poll_flush`].
+    /// Ready when the kernel, or the library of HTTP/2, has all that was written: see [`Stream::poll_flush`].
     #[inline]
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Side::Http1(stream) => stream.poll_flush(cx),
-            Side::Http2(_) => Poll::Ready(Ok(())),
+            Side::Http2(stream) => {
+                stream.flush();
+                Poll::Ready(Ok(()))
+            }
         }
     }
 
