@@ -44,6 +44,8 @@ pub struct Way {
     broken: Option<Broken>,
     /// The one who speaks was reset: where its words end, they are broken off.
     broken_off: bool,
+    /// What was read waits for others to read.
+    held: bool,
 }
 
 /// How a direction broke.
@@ -107,17 +109,40 @@ impl Way {
         Ok(())
     }
 
-    /// Moves what there is. Ready when the end was passed on, or cannot be.
+    /// Whether the one who listens knows that all was said.
+    pub(super) fn is_told(&self) -> bool {
+        self.told
+    }
+
+    /// Whether it is to be polled after others, to send what was read.
+    pub(super) fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// What the last poll came to.
+    pub(super) fn outcome(&self) -> Poll<Result<(), Broken>> {
+        match self.broken {
+            Some(broken) => Poll::Ready(Err(broken)),
+            None if self.told => Poll::Ready(Ok(())),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Moves what there is. Ready when the end was passed on, or cannot be. `last`: the other direction has ended in good order, and
+    /// the connections are closed with this one. What was read is held until the next poll, which comes soon, if `aside` says so.
     pub(super) fn poll<F: Speaker, T: Speaker>(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut F,
         to: &mut T,
+        last: bool,
+        aside: &mut impl FnMut(&Context<'_>) -> bool,
     ) -> Poll<Result<(), Broken>> {
         if let Some(broken) = self.broken {
             return Poll::Ready(Err(broken));
         }
-        let moved = ready!(self.pass_on(cx, from, to));
+        self.held = false;
+        let moved = ready!(self.pass_on(cx, from, to, last, aside));
         self.broken = moved.err();
         Poll::Ready(moved)
     }
@@ -127,6 +152,8 @@ impl Way {
         cx: &mut Context<'_>,
         from: &mut F,
         to: &mut T,
+        last: bool,
+        aside: &mut impl FnMut(&Context<'_>) -> bool,
     ) -> Poll<Result<(), Broken>> {
         while !self.told {
             if !self.buffer.is_empty() {
@@ -150,12 +177,20 @@ impl Way {
                 self.buffer.rest();
                 if !self.telling {
                     self.telling = true;
-                    to.shutdown_write();
+                    // The close that comes next says the same.
+                    if !last || !to.connection().is_some_and(Stream::is_plain) {
+                        to.shutdown_write();
+                    }
                 }
                 ready!(to.poll_flush(cx)).map_err(|error| Broken::sink(&error))?;
                 self.told = true;
             } else if let Poll::Ready(filled) = self.take(cx, from, to) {
                 filled.map_err(|_| Broken::Source)?;
+                // Much at once is passed on while it is in the cache.
+                if !self.buffer.is_empty() && self.buffer.len() < self.buffer.capacity() && aside(cx) {
+                    self.held = true;
+                    return Poll::Pending;
+                }
             } else {
                 self.buffer.rest();
                 // What was written may still wait within TLS.
