@@ -93,17 +93,17 @@ impl Stream {
         UnixStream::pair().map(|(one, other)| (Stream::unix(one), Stream::unix(other)))
     }
 
-    /// Connects to `address`. The caller bounds the time.
+    /// Connects to `address`. The caller bounds the time. `speaks`: something is said as soon as the connection stands.
     ///
     /// # Errors
     /// What the kernel says. A connection to itself is refused: on loopback the kernel may give a socket the very port
     /// that it calls, if nobody listens there (RFC 9293 §3.5, simultaneous open).
-    pub async fn connect(address: &Endpoint) -> io::Result<Stream> {
+    pub async fn connect(address: &Endpoint, speaks: bool) -> io::Result<Stream> {
         let address = match address {
             Endpoint::Ip(address) => *address,
             Endpoint::Unix(path) => return Stream::connect_unix(path).await,
         };
-        let mut stream = connected(address).await.map(Stream::new)?;
+        let mut stream = connected(address, speaks).await.map(Stream::new)?;
         if address.ip().is_loopback() && stream.local_addr() == Some(address) {
             // A reset leaves the port free for whom it belongs to.
             stream.reset_on_close();
@@ -267,11 +267,17 @@ impl Stream {
 }
 
 /// A socket that is connected to `address`.
-async fn connected(address: SocketAddr) -> io::Result<TcpStream> {
+async fn connected(address: SocketAddr, speaks: bool) -> io::Result<TcpStream> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
     net::sockopt::set_tcp_nodelay(&socket, true)?;
+    if speaks {
+        // The last segment of the handshake goes with the first bytes, not alone: two segments less, for the answer acknowledges both.
+        // If none came it would go after 200 ms. What follows is acknowledged as ever (Linux: net/ipv4/tcp_input.c,
+        // `tcp_rcv_synsent_state_process`). Where it is not to be had, nothing is lost.
+        let _ = net::sockopt::set_tcp_quickack(&socket, false);
+    }
     match net::connect(&socket, &address) {
         Ok(()) | Err(Errno::INPROGRESS) => {}
         Err(error) => return Err(error.into()),
@@ -308,7 +314,7 @@ mod tests {
         for ip in ["127.0.0.1", "::1"] {
             // A machine may have no IPv6.
             let Ok(listener) = std::net::TcpListener::bind((ip, 0)) else { continue };
-            let stream = Stream::connect(&listener.local_addr().unwrap().into()).await.unwrap();
+            let stream = Stream::connect(&listener.local_addr().unwrap().into(), false).await.unwrap();
             let tcp = stream.tcp().unwrap();
             assert_eq!(tcp.peer_addr().unwrap(), listener.local_addr().unwrap());
             assert!(tcp.nodelay().unwrap(), "{ip}");
@@ -316,13 +322,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_application_hears_of_a_connection_at_once_or_with_the_first_bytes() {
+        use std::io::Read;
+        let application = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        application.set_nonblocking(true).unwrap();
+        let address = application.local_addr().unwrap().into();
+        let _silent = Stream::connect(&address, false).await.unwrap();
+        let _accepted = application.accept().expect("it may speak first");
+
+        let mut speaking = Stream::connect(&address, true).await.unwrap();
+        let hello = [IoSlice::new(b"hello")];
+        assert_eq!(poll_fn(|cx| speaking.poll_write_vectored(cx, &hello)).await.unwrap(), 5);
+        let mut heard = [0; 5];
+        application.accept().expect("it has been spoken to").0.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"hello");
+    }
+
+    #[tokio::test]
     async fn a_connect_fails_with_what_the_kernel_says() {
         let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
-        let refused = Stream::connect(&nobody.into()).await;
+        let refused = Stream::connect(&nobody.into(), true).await;
         assert_eq!(refused.map_err(|error| error.kind()).map(drop), Err(io::ErrorKind::ConnectionRefused));
         // No connection can be made to all (RFC 9293 has no multicast), which is known at once.
         let all = SocketAddr::from(([255, 255, 255, 255], 80));
-        assert!(Stream::connect(&all.into()).await.is_err());
+        assert!(Stream::connect(&all.into(), true).await.is_err());
     }
 
     #[tokio::test]
@@ -331,8 +354,8 @@ mod tests {
         let path: Arc<Path> = folder.path().join("app.sock").into();
         let (application, _file) = SocketFile::listen(&path, 0o600, 0).unwrap();
         let address = Endpoint::Unix(path);
-        let _first = Stream::connect(&address).await.unwrap();
-        let mut second = Box::pin(Stream::connect(&address));
+        let _first = Stream::connect(&address, true).await.unwrap();
+        let mut second = Box::pin(Stream::connect(&address, true));
         let begun = tokio::time::timeout(Duration::from_millis(1), &mut second).await;
         assert!(begun.is_err(), "there is room for one");
         let _accepted = application.accept().unwrap();

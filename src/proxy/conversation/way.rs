@@ -92,6 +92,11 @@ impl Way {
         self.told || self.broken.is_some()
     }
 
+    /// Whether something was read that nobody has heard.
+    pub fn has_words(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
     /// Whether the one who speaks has ended without a word.
     pub fn is_mute(&self) -> bool {
         self.ended && self.read == 0

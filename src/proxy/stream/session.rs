@@ -143,9 +143,13 @@ impl Session {
         let Session { worker, seat, client, local, deadline, course, conversation, .. } = self;
         let (peer, limit) = (turn.lease.peer(), course.route.proxy.connect_timeout);
         let header = dial::header(&turn.group, course.client, local);
+        if poll_fn(|cx| Poll::Ready(conversation.up.read_ahead(cx, client))).await.is_err() {
+            return Err(Unconnected::Left);
+        }
+        let content = Content::Bytes { begun: conversation.up.has_words() };
         deadline.set(worker.now(), limit);
         seat.slot.wait_for(Some(peer.id));
-        let mut connecting = pin!(dial::open(&turn.group, peer, header.as_deref(), Content::Bytes));
+        let mut connecting = pin!(dial::open(&turn.group, peer, header.as_deref(), content));
         let connected = poll_fn(|cx| {
             if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
                 return Poll::Ready(connected.map_err(Unconnected::Peer));
