@@ -183,7 +183,16 @@ impl Stream {
         if let Some(tls) = &mut self.tls {
             return tls.session.poll_write_vectored(&mut self.socket, cx, slices);
         }
-        self.socket.poll_write_vectored(cx, slices)
+        self.socket.poll_write_vectored(cx, slices, false)
+    }
+
+    /// The same with what is written last: the end of this side's sending comes next, without a wait. Without TLS it goes in one segment
+    /// with the last bytes. (Of a close alone that is true only if nothing is unread: else it is a reset, and they are never sent.)
+    pub fn poll_write_last(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if self.tls.is_some() {
+            return self.poll_write_vectored(cx, slices);
+        }
+        self.socket.poll_write_vectored(cx, slices, true)
     }
 
     /// Ready when the kernel has all that was written: always, without TLS. Who stops writing for a while polls this
@@ -336,6 +345,19 @@ mod tests {
         let mut heard = [0; 5];
         application.accept().expect("it has been spoken to").0.read_exact(&mut heard).unwrap();
         assert_eq!(&heard, b"hello");
+    }
+
+    #[tokio::test]
+    async fn what_is_written_last_arrives_with_the_end() {
+        use std::io::Read;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut stream = Stream::connect(&listener.local_addr().unwrap().into(), true).await.unwrap();
+        let words = [IoSlice::new(b"good bye")];
+        assert_eq!(poll_fn(|cx| stream.poll_write_last(cx, &words)).await.unwrap(), 8);
+        stream.shutdown_write();
+        let mut heard = String::new();
+        listener.accept().unwrap().0.read_to_string(&mut heard).unwrap();
+        assert_eq!(heard, "good bye");
     }
 
     #[tokio::test]

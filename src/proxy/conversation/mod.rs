@@ -22,6 +22,11 @@ pub trait Speaker {
     /// Writes what goes now.
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
 
+    /// The same with what is written last: the end of this side's sending comes next, without a wait.
+    fn poll_write_last(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        self.poll_write(cx, slices)
+    }
+
     /// Ready when the kernel has all that was written.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
@@ -41,6 +46,10 @@ impl Speaker for Stream {
     #[inline]
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         self.poll_write_vectored(cx, slices)
+    }
+
+    fn poll_write_last(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Stream::poll_write_last(self, cx, slices)
     }
 
     #[inline]

@@ -163,7 +163,12 @@ impl Way {
         while !self.told {
             if !self.buffer.is_empty() {
                 // One that speaks TLS sends first what it still holds.
-                let written = ready!(to.poll_write(cx, &[IoSlice::new(self.buffer.data())]));
+                let words = [IoSlice::new(self.buffer.data())];
+                let written = match self.ended && !self.broken_off {
+                    true => to.poll_write_last(cx, &words),
+                    false => to.poll_write(cx, &words),
+                };
+                let written = ready!(written);
                 let n = written.map_err(|error| Broken::sink(&error))?;
                 let brimful = n == self.buffer.capacity();
                 self.buffer.consume(n);
@@ -192,7 +197,11 @@ impl Way {
             } else if let Poll::Ready(filled) = self.take(cx, from, to) {
                 filled.map_err(|_| Broken::Source)?;
                 // Much at once is passed on while it is in the cache.
-                if !self.buffer.is_empty() && self.buffer.len() < self.buffer.capacity() && aside(cx) {
+                if self.buffer.is_empty() || self.buffer.len() == self.buffer.capacity() {
+                    continue;
+                }
+                self.look_for_the_end(cx, from);
+                if aside(cx) {
                     self.held = true;
                     return Poll::Pending;
                 }
@@ -206,6 +215,19 @@ impl Way {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Whoever has said something, and has an end announced behind it, is asked for that before its words are passed on: so both go
+    /// together.
+    fn look_for_the_end(&mut self, cx: &mut Context<'_>, from: &mut impl Speaker) {
+        // All that was there was read, so it is an end.
+        if from.connection().is_none_or(Stream::looks_quiet) {
+            return;
+        }
+        if let Poll::Ready(Err(_)) = self.fill(cx, from, Buffer::STREAMING) {
+            // Not before its words were passed on.
+            (self.ended, self.broken_off) = (true, true);
+        }
     }
 
     /// Takes what has come, and does not look at it if there is much.

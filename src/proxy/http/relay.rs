@@ -37,6 +37,8 @@ pub struct Relay {
     splice: Splice,
     /// The peer has said all.
     ended: bool,
+    /// The client's connection ends with the answer.
+    pub closes: bool,
     /// Bytes given to the client's socket.
     pub sent: u64,
     /// Bytes of the body among what was made ready for the client.
@@ -56,7 +58,7 @@ impl Relay {
     /// A delivery whose head is in `Scratch::to_client`.
     pub fn new(delivery: Delivery) -> Relay {
         let (splice, ended) = (Splice::default(), delivery == Delivery::Empty);
-        Relay { delivery, sent_of_out: 0, direct: 0, splice, ended, sent: 0, body: 0 }
+        Relay { delivery, sent_of_out: 0, direct: 0, splice, ended, closes: false, sent: 0, body: 0 }
     }
 
     /// Streams until the peer has said all; what was read of it may not be with the client yet: see
@@ -128,6 +130,10 @@ impl Relay {
                 other => other,
             };
             match written {
+                Poll::Ready(Ok(())) if self.ended && self.closes => {
+                    client.end_now();
+                    return Poll::Ready(Ok(()));
+                }
                 Poll::Ready(end) => return Poll::Ready(end),
                 Poll::Pending if progress || !waiting => {
                     waiting = true;
@@ -285,7 +291,11 @@ impl Relay {
                 (_, true) => &slices[..1],
                 _ => &slices[..],
             };
-            let n = match ready!(client.poll_write(cx, slices)) {
+            let written = match self.ended && self.closes {
+                true => client.poll_write_last(cx, slices),
+                false => client.poll_write(cx, slices),
+            };
+            let n = match ready!(written) {
                 Ok(n) => n,
                 Err(_) => return Poll::Ready(Err(ClientEnd::Gone)),
             };
