@@ -186,7 +186,7 @@ impl Listener {
             Listener::Tcp { local, .. } => *local,
             Listener::Unix(_) => None,
         };
-        let stream = Stream::accepted(tcp);
+        let stream = Stream::new(tcp);
         let local = known.or_else(|| stream.local_addr());
         Accepted { stream, remote: ClientAddr::Ip(remote), local }
     }

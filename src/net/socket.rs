@@ -112,13 +112,20 @@ impl Socket {
         }
     }
 
-    /// Writes what the kernel takes of `slices`, returning the count.
+    /// Writes what the kernel takes of `slices`, returning the count. `last`: the end of this side's sending comes next, without a wait,
+    /// and may go in one segment with what is written.
     #[inline]
-    pub fn poll_write_vectored(&self, cx: &mut Context<'_>, slices: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+    pub fn poll_write_vectored(
+        &self,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+        last: bool,
+    ) -> Poll<io::Result<usize>> {
         let step = ready!(budget::poll_step(cx));
         let whole = slices.iter().map(|slice| slice.len()).sum();
+        let flags = if last { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
         let write = || match slices {
-            [one] => Ok(rustix::net::send(self, one, SendFlags::NOSIGNAL)?),
+            [one] => Ok(rustix::net::send(self, one, flags)?),
             many => Ok(rustix::io::writev(self, many)?),
         };
         loop {
@@ -227,7 +234,7 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Socket::poll_write_vectored(&self, cx, &[io::IoSlice::new(bytes)])
+        Socket::poll_write_vectored(&self, cx, &[io::IoSlice::new(bytes)], false)
     }
 
     fn poll_write_vectored(
@@ -235,7 +242,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Socket::poll_write_vectored(&self, cx, slices)
+        Socket::poll_write_vectored(&self, cx, slices, false)
     }
 
     fn is_write_vectored(&self) -> bool {

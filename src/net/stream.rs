@@ -1,5 +1,6 @@
 //! One connection, to a client or to a peer, as the datapath sees it: polled reads and writes on bytes.
 
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -7,8 +8,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketFlags, SocketType};
 use rustls::Connection;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use super::socket::Socket;
@@ -72,15 +75,8 @@ impl AsyncWrite for Stream {
 }
 
 impl Stream {
-    /// Takes a connected socket. Small writes go out at once (`TCP_NODELAY`): a proxy joins what belongs together itself.
+    /// Takes a connected socket, whose small writes go out at once (`TCP_NODELAY`): a proxy joins what belongs together itself.
     pub fn new(tcp: TcpStream) -> Stream {
-        // Fails only on a socket that is already dead, which the first read tells better.
-        let _ = tcp.set_nodelay(true);
-        Stream::accepted(tcp)
-    }
-
-    /// Takes a socket that was accepted from one whose writes go out at once.
-    pub fn accepted(tcp: TcpStream) -> Stream {
         Stream { socket: Socket::tcp(tcp), tls: None }
     }
 
@@ -97,17 +93,17 @@ impl Stream {
         UnixStream::pair().map(|(one, other)| (Stream::unix(one), Stream::unix(other)))
     }
 
-    /// Connects to `address`. The caller bounds the time.
+    /// Connects to `address`. The caller bounds the time. `speaks`: something is said as soon as the connection stands.
     ///
     /// # Errors
     /// What the kernel says. A connection to itself is refused: on loopback the kernel may give a socket the very port
     /// that it calls, if nobody listens there (RFC 9293 §3.5, simultaneous open).
-    pub async fn connect(address: &Endpoint) -> io::Result<Stream> {
+    pub async fn connect(address: &Endpoint, speaks: bool) -> io::Result<Stream> {
         let address = match address {
             Endpoint::Ip(address) => *address,
             Endpoint::Unix(path) => return Stream::connect_unix(path).await,
         };
-        let mut stream = TcpStream::connect(address).await.map(Stream::new)?;
+        let mut stream = connected(address, speaks).await.map(Stream::new)?;
         if address.ip().is_loopback() && stream.local_addr() == Some(address) {
             // A reset leaves the port free for whom it belongs to.
             stream.reset_on_close();
@@ -140,6 +136,11 @@ impl Stream {
     /// The protocol agreed on inside TLS (ALPN): `h2`, `http/1.1`; `None`: none was, or there is no TLS.
     pub fn alpn(&self) -> Option<&[u8]> {
         self.tls()?.alpn_protocol()
+    }
+
+    /// Whether bytes go through the socket as they are.
+    pub fn is_plain(&self) -> bool {
+        self.tls.is_none()
     }
 
     /// What TLS has agreed on; `None`: the connection is plain.
@@ -179,7 +180,16 @@ impl Stream {
         if let Some(tls) = &mut self.tls {
             return tls.session.poll_write_vectored(&mut self.socket, cx, slices);
         }
-        self.socket.poll_write_vectored(cx, slices)
+        self.socket.poll_write_vectored(cx, slices, false)
+    }
+
+    /// The same with what is written last: the end of this side's sending comes next, without a wait. Without TLS it goes in one segment
+    /// with the last bytes. (Of a close alone that is true only if nothing is unread: else it is a reset, and they are never sent.)
+    pub fn poll_write_last(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        if self.tls.is_some() {
+            return self.poll_write_vectored(cx, slices);
+        }
+        self.socket.poll_write_vectored(cx, slices, true)
     }
 
     /// Ready when the kernel has all that was written: always, without TLS. Who stops writing for a while polls this
@@ -262,6 +272,31 @@ impl Stream {
     }
 }
 
+/// A socket that is connected to `address`.
+async fn connected(address: SocketAddr, speaks: bool) -> io::Result<TcpStream> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = net::socket_with(family, SocketType::STREAM, flags, None)?;
+    net::sockopt::set_tcp_nodelay(&socket, true)?;
+    if speaks {
+        // The last segment of the handshake goes with the first bytes, not alone: two segments less, for the answer acknowledges both.
+        // If none came it would go after 200 ms. What follows is acknowledged as ever (Linux: net/ipv4/tcp_input.c,
+        // `tcp_rcv_synsent_state_process`). Where it is not to be had, nothing is lost.
+        let _ = net::sockopt::set_tcp_quickack(&socket, false);
+    }
+    match net::connect(&socket, &address) {
+        Ok(()) | Err(Errno::INPROGRESS) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let tcp = TcpStream::from_std(socket.into())?;
+    poll_fn(|cx| tcp.poll_write_ready(cx)).await?;
+    // The kernel has announced whether there is an error to be asked for.
+    match tcp.try_io(Interest::ERROR, || Ok(())) {
+        Ok(()) => tcp.take_error()?.map_or(Ok(tcp), Err),
+        Err(_) => Ok(tcp),
+    }
+}
+
 /// Whoever closes a TLS connection says so (RFC 8446 §6.1), unless it is cut on purpose.
 impl Drop for Stream {
     fn drop(&mut self) {
@@ -281,13 +316,65 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn whoever_is_connected_to_gets_small_writes_at_once() {
+        for ip in ["127.0.0.1", "::1"] {
+            // A machine may have no IPv6.
+            let Ok(listener) = std::net::TcpListener::bind((ip, 0)) else { continue };
+            let stream = Stream::connect(&listener.local_addr().unwrap().into(), false).await.unwrap();
+            let tcp = stream.tcp().unwrap();
+            assert_eq!(tcp.peer_addr().unwrap(), listener.local_addr().unwrap());
+            assert!(tcp.nodelay().unwrap(), "{ip}");
+        }
+    }
+
+    #[tokio::test]
+    async fn an_application_hears_of_a_connection_at_once_or_with_the_first_bytes() {
+        use std::io::Read;
+        let application = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        application.set_nonblocking(true).unwrap();
+        let address = application.local_addr().unwrap().into();
+        let _silent = Stream::connect(&address, false).await.unwrap();
+        let _accepted = application.accept().expect("it may speak first");
+
+        let mut speaking = Stream::connect(&address, true).await.unwrap();
+        let hello = [IoSlice::new(b"hello")];
+        assert_eq!(poll_fn(|cx| speaking.poll_write_vectored(cx, &hello)).await.unwrap(), 5);
+        let mut heard = [0; 5];
+        application.accept().expect("it has been spoken to").0.read_exact(&mut heard).unwrap();
+        assert_eq!(&heard, b"hello");
+    }
+
+    #[tokio::test]
+    async fn what_is_written_last_arrives_with_the_end() {
+        use std::io::Read;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut stream = Stream::connect(&listener.local_addr().unwrap().into(), true).await.unwrap();
+        let words = [IoSlice::new(b"good bye")];
+        assert_eq!(poll_fn(|cx| stream.poll_write_last(cx, &words)).await.unwrap(), 8);
+        stream.shutdown_write();
+        let mut heard = String::new();
+        listener.accept().unwrap().0.read_to_string(&mut heard).unwrap();
+        assert_eq!(heard, "good bye");
+    }
+
+    #[tokio::test]
+    async fn a_connect_fails_with_what_the_kernel_says() {
+        let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
+        let refused = Stream::connect(&nobody.into(), true).await;
+        assert_eq!(refused.map_err(|error| error.kind()).map(drop), Err(io::ErrorKind::ConnectionRefused));
+        // No connection can be made to all (RFC 9293 has no multicast), which is known at once.
+        let all = SocketAddr::from(([255, 255, 255, 255], 80));
+        assert!(Stream::connect(&all.into(), true).await.is_err());
+    }
+
+    #[tokio::test]
     async fn an_application_whose_queue_is_full_is_waited_for() {
         let folder = tempfile::tempdir().unwrap();
         let path: Arc<Path> = folder.path().join("app.sock").into();
         let (application, _file) = SocketFile::listen(&path, 0o600, 0).unwrap();
         let address = Endpoint::Unix(path);
-        let _first = Stream::connect(&address).await.unwrap();
-        let mut second = Box::pin(Stream::connect(&address));
+        let _first = Stream::connect(&address, true).await.unwrap();
+        let mut second = Box::pin(Stream::connect(&address, true));
         let begun = tokio::time::timeout(Duration::from_millis(1), &mut second).await;
         assert!(begun.is_err(), "there is room for one");
         let _accepted = application.accept().unwrap();

@@ -15,8 +15,11 @@ pub enum Content {
     Http,
     /// HTTP/2, on which TLS must agree (ALPN).
     Http2,
-    /// Whatever a client says.
-    Bytes,
+    /// Whatever a client says, or its peer says first.
+    Bytes {
+        /// The client has said something, which comes first.
+        begun: bool,
+    },
 }
 
 /// A connection to `peer` of `group`, ready for its content: what must be said before that is said. `header` is its PROXY
@@ -25,7 +28,8 @@ pub enum Content {
 /// # Errors
 /// Which of the steps failed, and why.
 pub async fn open(group: &Group, peer: &Peer, header: Option<&[u8]>, content: Content) -> Result<Stream, Trouble> {
-    let stream = Stream::connect(&peer.addr).await.map_err(|error| Trouble::connect(&error))?;
+    let waits = content == Content::Bytes { begun: false } && header.is_none() && group.config.tls.is_none();
+    let stream = Stream::connect(&peer.addr, !waits).await.map_err(|error| Trouble::connect(&error))?;
     if header.is_none() && group.config.tls.is_none() {
         return Ok(stream);
     }
@@ -48,7 +52,7 @@ async fn introduce(
         let config = match content {
             Content::Http => connector.config(),
             Content::Http2 => connector.http2_config(),
-            Content::Bytes => connector.config_without_alpn(),
+            Content::Bytes { .. } => connector.config_without_alpn(),
         };
         let secured = async {
             let name = connector.name_for(&peer.tls_name()).map_err(|error| tls::describe(&error))?;

@@ -85,6 +85,25 @@ fn each_side_may_end_before_the_other() {
 }
 
 #[test]
+fn an_end_and_a_reset_come_after_the_words_before_them() {
+    let peer = Raw::serving(move |mut stream| {
+        let mut asked = [0; 5];
+        stream.read_exact(&mut asked).unwrap();
+        stream.write_all(b"good bye").unwrap();
+        if &asked == b"reset" {
+            SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+        }
+    });
+    let (_weir, address) = start(&toml(&[peer.address()], "", ""));
+    for (asked, resets) in [("close", false), ("reset", true)] {
+        let mut client = dial(address);
+        client.write_all(asked.as_bytes()).unwrap();
+        assert_eq!(read(&client, 8), "good bye", "{asked}");
+        assert_eq!(rest(&client).is_err(), resets, "{asked}");
+    }
+}
+
+#[test]
 fn much_goes_both_ways_at_once_and_is_counted() {
     const EACH: usize = 24 << 20;
     let mirror = Raw::serving(|mut stream| {

@@ -29,6 +29,7 @@ impl Splice {
     ///
     /// `None`: it is to be read, since little is left, or a side is no plain connection of TCP, or there is no pipe to be
     /// had. Once begun it goes on to the last byte, or until it has to wait.
+    #[inline]
     pub fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
@@ -36,8 +37,18 @@ impl Splice {
         to: Option<&Stream>,
         left: u64,
     ) -> Option<Poll<io::Result<usize>>> {
+        // Most have no pipe, and need none.
+        if self.pipe.is_none() && left < LONG { None } else { self.poll_pipe(cx, from?, to?, left) }
+    }
+
+    fn poll_pipe(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &Stream,
+        to: &Stream,
+        left: u64,
+    ) -> Option<Poll<io::Result<usize>>> {
         debug_assert!(self.is_empty());
-        let (from, to) = (from?, to?);
         if left == 0 {
             self.pipe = None;
         } else if left >= LONG && self.pipe.is_none() {

@@ -44,6 +44,8 @@ pub struct Way {
     broken: Option<Broken>,
     /// The one who speaks was reset: where its words end, they are broken off.
     broken_off: bool,
+    /// What was read waits for others to read.
+    held: bool,
 }
 
 /// How a direction broke.
@@ -90,6 +92,11 @@ impl Way {
         self.told || self.broken.is_some()
     }
 
+    /// Whether something was read that nobody has heard.
+    pub fn has_words(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
     /// Whether the one who speaks has ended without a word.
     pub fn is_mute(&self) -> bool {
         self.ended && self.read == 0
@@ -107,17 +114,40 @@ impl Way {
         Ok(())
     }
 
-    /// Moves what there is. Ready when the end was passed on, or cannot be.
+    /// Whether the one who listens knows that all was said.
+    pub(super) fn is_told(&self) -> bool {
+        self.told
+    }
+
+    /// Whether it is to be polled after others, to send what was read.
+    pub(super) fn is_held(&self) -> bool {
+        self.held
+    }
+
+    /// What the last poll came to.
+    pub(super) fn outcome(&self) -> Poll<Result<(), Broken>> {
+        match self.broken {
+            Some(broken) => Poll::Ready(Err(broken)),
+            None if self.told => Poll::Ready(Ok(())),
+            None => Poll::Pending,
+        }
+    }
+
+    /// Moves what there is. Ready when the end was passed on, or cannot be. `last`: the other direction has ended in good order, and
+    /// the connections are closed with this one. What was read is held until the next poll, which comes soon, if `aside` says so.
     pub(super) fn poll<F: Speaker, T: Speaker>(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut F,
         to: &mut T,
+        last: bool,
+        aside: &mut impl FnMut(&Context<'_>) -> bool,
     ) -> Poll<Result<(), Broken>> {
         if let Some(broken) = self.broken {
             return Poll::Ready(Err(broken));
         }
-        let moved = ready!(self.pass_on(cx, from, to));
+        self.held = false;
+        let moved = ready!(self.pass_on(cx, from, to, last, aside));
         self.broken = moved.err();
         Poll::Ready(moved)
     }
@@ -127,11 +157,18 @@ impl Way {
         cx: &mut Context<'_>,
         from: &mut F,
         to: &mut T,
+        last: bool,
+        aside: &mut impl FnMut(&Context<'_>) -> bool,
     ) -> Poll<Result<(), Broken>> {
         while !self.told {
             if !self.buffer.is_empty() {
                 // One that speaks TLS sends first what it still holds.
-                let written = ready!(to.poll_write(cx, &[IoSlice::new(self.buffer.data())]));
+                let words = [IoSlice::new(self.buffer.data())];
+                let written = match self.ended && !self.broken_off {
+                    true => to.poll_write_last(cx, &words),
+                    false => to.poll_write(cx, &words),
+                };
+                let written = ready!(written);
                 let n = written.map_err(|error| Broken::sink(&error))?;
                 let brimful = n == self.buffer.capacity();
                 self.buffer.consume(n);
@@ -150,12 +187,24 @@ impl Way {
                 self.buffer.rest();
                 if !self.telling {
                     self.telling = true;
-                    to.shutdown_write();
+                    // The close that comes next says the same.
+                    if !last || !to.connection().is_some_and(Stream::is_plain) {
+                        to.shutdown_write();
+                    }
                 }
                 ready!(to.poll_flush(cx)).map_err(|error| Broken::sink(&error))?;
                 self.told = true;
             } else if let Poll::Ready(filled) = self.take(cx, from, to) {
                 filled.map_err(|_| Broken::Source)?;
+                // Much at once is passed on while it is in the cache.
+                if self.buffer.is_empty() || self.buffer.len() == self.buffer.capacity() {
+                    continue;
+                }
+                self.look_for_the_end(cx, from);
+                if aside(cx) {
+                    self.held = true;
+                    return Poll::Pending;
+                }
             } else {
                 self.buffer.rest();
                 // What was written may still wait within TLS.
@@ -166,6 +215,19 @@ impl Way {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    /// Whoever has said something, and has an end announced behind it, is asked for that before its words are passed on: so both go
+    /// together.
+    fn look_for_the_end(&mut self, cx: &mut Context<'_>, from: &mut impl Speaker) {
+        // All that was there was read, so it is an end.
+        if from.connection().is_none_or(Stream::looks_quiet) {
+            return;
+        }
+        if let Poll::Ready(Err(_)) = self.fill(cx, from, Buffer::STREAMING) {
+            // Not before its words were passed on.
+            (self.ended, self.broken_off) = (true, true);
+        }
     }
 
     /// Takes what has come, and does not look at it if there is much.

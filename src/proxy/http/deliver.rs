@@ -53,6 +53,7 @@ impl Exchange<'_> {
         }
         self.conn.stream.announce(delivery == Delivery::Empty);
         let mut relay = Relay::new(delivery);
+        relay.closes = !keep;
         let streamed = relay.stream(self.conn, self.s, &mut d.peer, &mut d.upload, &mut self.body, rules).await;
         let now = self.conn.worker.now();
         if let Some(attempt) = self.s.attempts.get_mut(d.entry) {

@@ -45,7 +45,7 @@ mod websocket;
 
 /// A future in a box, made where it will be. `Box::pin` makes it on the stack first and copies all of it, also what is not in use
 /// yet: for a future of a kilobyte a good part of what a request touches of memory.
-fn in_place<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
+pub fn in_place<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
     Box::into_pin(Box::write(Box::new_uninit(), make()))
 }
 

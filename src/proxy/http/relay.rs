@@ -37,6 +37,8 @@ pub struct Relay {
     splice: Splice,
     /// The peer has said all.
     ended: bool,
+    /// The client's connection ends with the answer.
+    pub closes: bool,
     /// Bytes given to the client's socket.
     pub sent: u64,
     /// Bytes of the body among what was made ready for the client.
@@ -56,7 +58,7 @@ impl Relay {
     /// A delivery whose head is in `Scratch::to_client`.
     pub fn new(delivery: Delivery) -> Relay {
         let (splice, ended) = (Splice::default(), delivery == Delivery::Empty);
-        Relay { delivery, sent_of_out: 0, direct: 0, splice, ended, sent: 0, body: 0 }
+        Relay { delivery, sent_of_out: 0, direct: 0, splice, ended, closes: false, sent: 0, body: 0 }
     }
 
     /// Streams until the peer has said all; what was read of it may not be with the client yet: see
@@ -116,20 +118,25 @@ impl Relay {
         let Connection { stream: client, deadline, worker, .. } = conn;
         let (mut begun, mut waiting) = (false, false);
         poll_fn(|cx| {
-            // What is sent goes out after the others have thought.
-            if !std::mem::replace(&mut begun, true) && worker.crew.steps_aside(cx) {
+            // What is sent goes out after the others have thought; what goes into a stream, with what the others of its connection
+            // have.
+            if !std::mem::replace(&mut begun, true) && !client.is_http2() && worker.crew.steps_aside(cx) {
                 return Poll::Pending;
             }
             let mut progress = false;
             let written = match self.poll_write(cx, client, s, &mut progress) {
-                Poll::Ready(Ok(())) => client.poll_flush(cx).map_err(|_| ClientEnd::Gone),
-                other => other,
-            };
-            match written {
                 Poll::Ready(Ok(())) => {
+                    // Before the flush: the last piece may say that it is the last.
                     if self.ended {
                         client.finish(s.body_out.trailers());
                     }
+                    client.poll_flush(cx).map_err(|_| ClientEnd::Gone)
+                }
+                other => other,
+            };
+            match written {
+                Poll::Ready(Ok(())) if self.ended && self.closes => {
+                    client.end_now();
                     return Poll::Ready(Ok(()));
                 }
                 Poll::Ready(end) => return Poll::Ready(end),
@@ -289,7 +296,11 @@ impl Relay {
                 (_, true) => &slices[..1],
                 _ => &slices[..],
             };
-            let n = match ready!(client.poll_write(cx, slices)) {
+            let written = match self.ended && self.closes {
+                true => client.poll_write_last(cx, slices),
+                false => client.poll_write(cx, slices),
+            };
+            let n = match ready!(written) {
                 Ok(n) => n,
                 Err(_) => return Poll::Ready(Err(ClientEnd::Gone)),
             };

@@ -53,6 +53,23 @@ impl Side {
         }
     }
 
+    /// The same with what is written last on a connection: [`Side::end_now`] comes next, without a wait.
+    #[inline]
+    pub fn poll_write_last(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        match self {
+            Side::Http1(stream) => stream.poll_write_last(cx, slices),
+            Side::Http2(stream) => stream.poll_write(cx, slices),
+        }
+    }
+
+    /// Ends this side's sending, after what was written last. TLS does so when it is closed.
+    pub fn end_now(&mut self) {
+        match self {
+            Side::Http1(stream) if stream.is_plain() => stream.shutdown_write(),
+            Side::Http1(_) | Side::Http2(_) => {}
+        }
+    }
+
     /// How the decoder is told to find the end of a body that was announced so: a stream ends its body itself.
     #[inline]
     pub fn coding(&self, announced: Framing) -> Framing {
@@ -108,12 +125,15 @@ impl Side {
         }
     }
 
-    /// Ready when the kernel has all that was written: see [`Stream::poll_flush`].
+    /// Ready when the kernel, or the library of HTTP/2, has all that was written: see [`Stream::poll_flush`].
     #[inline]
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Side::Http1(stream) => stream.poll_flush(cx),
-            Side::Http2(_) => Poll::Ready(Ok(())),
+            Side::Http2(stream) => {
+                stream.flush();
+                Poll::Ready(Ok(()))
+            }
         }
     }
 
@@ -193,6 +213,10 @@ impl Speaker for Side {
 
     fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         Side::poll_write(self, cx, slices)
+    }
+
+    fn poll_write_last(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Side::poll_write_last(self, cx, slices)
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -165,8 +165,9 @@ impl Upload {
                 *progress = true;
             } else if self.ended {
                 self.waits_for = Side::Peer;
-                ready!(peer.poll_flush(cx)).map_err(Stopped::Peer)?;
+                // Before the flush: the last piece may say that it is the last.
                 peer.finish(s.body_in.trailers());
+                ready!(peer.poll_flush(cx)).map_err(Stopped::Peer)?;
                 self.done = true;
                 return Poll::Ready(Ok(()));
             } else {

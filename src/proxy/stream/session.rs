@@ -13,7 +13,7 @@ use crate::health::Outcome;
 use crate::net::{Accepted, Deadline, Stream};
 use crate::proxy::conversation::{Conversation, Over, Party};
 use crate::proxy::dial::{self, Content};
-use crate::proxy::http::{Trouble, report};
+use crate::proxy::http::{Trouble, in_place, report};
 use crate::proxy::worker::{Seat, Worker};
 use crate::telemetry::{Failure, SessionEnd};
 use crate::topology::{Lease, StreamRoute};
@@ -70,8 +70,10 @@ pub fn serve(seat: Seat, accepted: Accepted, route: Arc<StreamRoute>) -> impl Fu
 
 impl Session {
     async fn run(&mut self) {
+        let route = &self.course.route;
+        let wants_more = route.proxy_protocol || route.acceptor.is_some();
         // Boxed, so that what only the beginning needs is not kept for the whole session.
-        match Box::pin(self.enter()).await {
+        match if wants_more { Box::pin(self.enter()).await } else { Ok(()) } {
             Ok(()) => {}
             Err(Refused::Unknown) => return,
             Err(Refused::Tls) => {
@@ -80,7 +82,7 @@ impl Session {
                 return self.story.tell(&self.worker, &self.course);
             }
         }
-        match Box::pin(self.reach()).await {
+        match in_place(|| self.reach()).await {
             Ok((peer, lease)) => self.relay(peer, lease).await,
             Err(Unreached::Left) => {}
             Err(unreached) => {
@@ -141,9 +143,13 @@ impl Session {
         let Session { worker, seat, client, local, deadline, course, conversation, .. } = self;
         let (peer, limit) = (turn.lease.peer(), course.route.proxy.connect_timeout);
         let header = dial::header(&turn.group, course.client, local);
+        if poll_fn(|cx| Poll::Ready(conversation.up.read_ahead(cx, client))).await.is_err() {
+            return Err(Unconnected::Left);
+        }
+        let content = Content::Bytes { begun: conversation.up.has_words() };
         deadline.set(worker.now(), limit);
         seat.slot.wait_for(Some(peer.id));
-        let mut connecting = pin!(dial::open(&turn.group, peer, header.as_deref(), Content::Bytes));
+        let mut connecting = pin!(dial::open(&turn.group, peer, header.as_deref(), content));
         let connected = poll_fn(|cx| {
             if let Poll::Ready(connected) = connecting.as_mut().poll(cx) {
                 return Poll::Ready(connected.map_err(Unconnected::Peer));
@@ -170,7 +176,7 @@ impl Session {
         deadline.set(worker.now(), idle);
         let end = poll_fn(|cx| {
             let before = conversation.said();
-            if let Poll::Ready(over) = conversation.poll(cx, client, &mut peer) {
+            if let Poll::Ready(over) = conversation.poll(cx, client, &mut peer, &worker.crew) {
                 return Poll::Ready(Some(over));
             }
             if conversation.said() != before {

@@ -27,9 +27,8 @@ mod crew;
 mod listening;
 mod seats;
 
+pub use crew::Crew;
 pub use seats::{Seat, Slot};
-
-use crew::Crew;
 
 use super::complaints::Complaints;
 use super::datagram::Port;

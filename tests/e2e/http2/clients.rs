@@ -2,6 +2,7 @@
 
 use http::Request;
 
+use super::frames::{DATA, END_HEADERS, END_STREAM, HEADERS, Wire, frame, get};
 use super::rig::{Client, h2c, read, run, soon, write};
 use crate::support::{Backend, Gate, Script, Site};
 
@@ -199,6 +200,50 @@ fn many_requests_share_a_connection_and_none_waits_for_another() {
         gate.open();
         assert_eq!(read(slow).await.unwrap().text(), "slow");
     });
+}
+
+/// The frames of an answer to a GET, until `enough` of them have come: what they are, what is in them, and whether the stream ends.
+fn frames(wire: &mut Wire, enough: impl Fn(&[(u8, Vec<u8>, bool)]) -> bool) -> Vec<(u8, Vec<u8>, bool)> {
+    let mut seen = Vec::new();
+    while !enough(&seen) {
+        let next = wire.next().expect("an answer");
+        if matches!(next.kind, DATA | HEADERS) {
+            let data = if next.kind == DATA { next.payload } else { Vec::new() };
+            seen.push((next.kind, data, next.flags & END_STREAM != 0));
+        }
+    }
+    seen
+}
+
+#[test]
+fn a_short_body_is_one_frame_which_ends_the_stream() {
+    let a = Backend::start("a");
+    for answer in [
+        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+    ] {
+        a.next(Script::raw(answer));
+        let weir = h2c(&Site::of([&a]));
+        let mut wire = Wire::connect(weir.address());
+        wire.send(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &get(&[])));
+        let seen = frames(&mut wire, |seen| seen.last().is_some_and(|(_, _, ends)| *ends));
+        assert_eq!(seen, [(HEADERS, vec![], false), (DATA, b"hello".to_vec(), true)], "{answer}");
+    }
+}
+
+#[test]
+fn what_has_come_of_a_body_does_not_wait_for_the_rest() {
+    let (a, gate) = (Backend::start("a"), Gate::default());
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello";
+    a.next(Script::new().read_body().send(head).gate(&gate).send("world"));
+    let weir = h2c(&Site::of([&a]));
+    let mut wire = Wire::connect(weir.address());
+    wire.send(&frame(HEADERS, END_STREAM | END_HEADERS, 1, &get(&[])));
+    let seen = frames(&mut wire, |seen| seen.len() == 2);
+    assert_eq!(seen[1], (DATA, b"hello".to_vec(), false));
+    gate.open();
+    let rest = frames(&mut wire, |seen| seen.last().is_some_and(|(_, _, ends)| *ends));
+    assert_eq!(rest, [(DATA, b"world".to_vec(), true)]);
 }
 
 #[test]

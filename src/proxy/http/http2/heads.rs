@@ -70,6 +70,17 @@ fn joined_cookie(headers: &HeaderMap) -> Option<Vec<u8>> {
     Some(joined)
 }
 
+/// The lines that `bytes` consist of, each ended by CR LF.
+fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = bytes;
+    std::iter::from_fn(move || {
+        let end = memchr::memchr(b'\n', rest)?;
+        let line = rest[..end].strip_suffix(b"\r")?;
+        rest = &rest[end + 1..];
+        Some(line)
+    })
+}
+
 /// A head in text, the bytes it takes up, and its fields.
 struct Text<'a> {
     len: usize,
@@ -80,14 +91,20 @@ struct Text<'a> {
 impl<'a> Text<'a> {
     /// The head that `bytes` begin with, which weir itself has written.
     fn of(bytes: &'a [u8]) -> Option<Text<'a>> {
-        let end = memchr::memmem::find(bytes, b"\r\n\r\n")?;
-        let head = &bytes[..end + 2];
-        let first = memchr::memmem::find(head, b"\r\n")?;
-        Some(Text { len: end + 4, first: &head[..first], lines: &head[first + 2..] })
+        let first = lines(bytes).next()?;
+        let fields = first.len() + 2;
+        let mut len = fields;
+        for line in lines(&bytes[fields..]) {
+            if line.is_empty() {
+                return Some(Text { len: len + 2, first, lines: &bytes[fields..len] });
+            }
+            len += line.len() + 2;
+        }
+        None
     }
 
     fn fields(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        self.lines.split(|&byte| byte == b'\n').filter_map(|line| {
+        lines(self.lines).filter_map(|line| {
             let colon = memchr::memchr(b':', line)?;
             Some((&line[..colon], line[colon + 1..].trim_ascii()))
         })

@@ -22,8 +22,8 @@ use crate::http1;
 use crate::net::Deadline;
 use crate::proxy::http::connection::{Client, Connection};
 use crate::proxy::http::side::Side;
-use crate::proxy::http::{grpc, request};
-use crate::proxy::worker::{Seat, Slot, Worker};
+use crate::proxy::http::{grpc, in_place, request};
+use crate::proxy::worker::{Slot, Worker};
 
 /// Bytes that all streams of a client may send before they are taken: what its connection can make weir hold.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
@@ -236,36 +236,38 @@ impl Session {
             ..http1::Limits::default()
         };
         let head = Request::from_parts(head, ());
-        tokio::task::spawn_local(async move {
-            exchange(connection, &head, open, &limits).await;
-            drop(in_flight);
-        });
+        // In one place from its beginning: a task that had it in itself would be moved with it.
+        let begun = Box::new(Begun { connection, head, open, limits, _in_flight: in_flight });
+        self.worker.crew.spawn(exchange(begun));
     }
 }
 
+/// The request of one stream.
+struct Begun {
+    connection: Connection,
+    head: Request<()>,
+    /// There is more than its head.
+    open: bool,
+    limits: http1::Limits,
+    _in_flight: InFlight,
+}
+
 /// Serves the request of one stream.
-async fn exchange(mut connection: Connection, head: &Request<()>, open: bool, limits: &http1::Limits) {
-    let Seat { worker, slot, .. } = &connection.seat;
-    let (worker, slot) = (Rc::clone(worker), Rc::clone(slot));
-    let mut life = pin!(async {
-        let began = connection.worker.now();
-        let mut scratch = connection.worker.spare.borrow_mut().take();
-        match heads::compose(&mut scratch.request, head, open, limits) {
-            Ok(()) => {
-                if let (true, Some(limit)) = (grpc::is_call(&scratch.request), grpc::timeout(&scratch.request)) {
-                    connection.deadline.bound(began + limit);
-                }
-                Box::pin(request::serve(&mut connection, &mut scratch, began)).await
+async fn exchange(mut begun: Box<Begun>) {
+    let Begun { connection, head, open, limits, .. } = &mut *begun;
+    connection.seat.slot.occupy().await;
+    let began = connection.worker.now();
+    let mut scratch = connection.worker.spare.borrow_mut().take();
+    match heads::compose(&mut scratch.request, head, *open, limits) {
+        Ok(()) => {
+            if let (true, Some(limit)) = (grpc::is_call(&scratch.request), grpc::timeout(&scratch.request)) {
+                connection.deadline.bound(began + limit);
             }
-            Err(reject) => Box::pin(request::refuse(&mut connection, &mut scratch, &reject, began)).await,
-        };
-        // What was not ended was cut.
-        connection.stream.reset_on_close();
-        connection.worker.spare.borrow_mut().put(scratch);
-    });
-    poll_fn(|cx| {
-        worker.begin_turn(&slot, cx.waker());
-        life.as_mut().poll(cx)
-    })
-    .await;
+            in_place(|| request::serve(connection, &mut scratch, began)).await
+        }
+        Err(reject) => Box::pin(request::refuse(connection, &mut scratch, &reject, began)).await,
+    };
+    // What was not ended was cut.
+    connection.stream.reset_on_close();
+    connection.worker.spare.borrow_mut().put(scratch);
 }

@@ -30,6 +30,8 @@ pub struct Stream {
     whole: bool,
     /// Read and not yet taken: a head in text, or a piece of the body.
     pending: Bytes,
+    /// Written and not yet handed on, for it may be the last piece of the body.
+    held: Bytes,
     trailers: Option<HeaderMap>,
     fault: Option<Fault>,
     /// What was asked for by an extended CONNECT that is not answered yet: the request goes on until it is.
@@ -90,6 +92,7 @@ impl Stream {
             writing,
             whole: false,
             pending: Bytes::new(),
+            held: Bytes::new(),
             trailers: None,
             fault: None,
             asked: None,
@@ -170,13 +173,14 @@ impl Stream {
         }
     }
 
-    /// Writes what goes: a head whole, or as much of a body as the other side's window has room for.
+    /// Writes what goes: a head whole, or as much of a body as the other side's window has room for. The last piece of a body may still
+    /// wait here: see [`Stream::flush`].
     ///
     /// # Errors
     /// If the stream or its connection was reset, and `InvalidInput` for a head that HTTP/2 cannot carry.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let written = match &mut self.writing {
-            Writing::Body(send) => ready!(poll_body(send, cx, slices)),
+            Writing::Body(send) => ready!(poll_body(send, &mut self.held, cx, slices)),
             Writing::Ended => return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
             Writing::Answer(_) | Writing::Request(..) => {
                 let text = slices.first().map(|slice| &**slice).unwrap_or_default();
@@ -216,15 +220,27 @@ impl Stream {
         Ok(Some(len))
     }
 
+    /// Hands on what was written. Who stops writing for a while does that.
+    pub fn flush(&mut self) {
+        if let (Writing::Body(send), false) = (&mut self.writing, self.held.is_empty()) {
+            // Fails only on a stream that was reset: whoever writes next is told.
+            let _ = send.send_data(std::mem::take(&mut self.held), false);
+        }
+    }
+
     /// Ends what is written, if it was begun and did not end with its head. The request for a tunnel ends with that.
     pub fn finish(&mut self, trailers: &FieldSection) {
         if self.asked.is_some() {
             return;
         }
+        if !trailers.is_empty() {
+            self.flush();
+        }
         let Writing::Body(send) = &mut self.writing else { return };
         // Fails only on a stream that was reset: whoever reads from it is told.
         let _ = match trailers.is_empty() {
-            true => send.send_data(Bytes::new(), true),
+            // The last piece says that it is the last.
+            true => send.send_data(std::mem::take(&mut self.held), true),
             false => send.send_trailers(heads::trailers(trailers.iter().map(|field| (field.name, field.value)))),
         };
         self.writing = Writing::Ended;
@@ -300,15 +316,19 @@ impl Stream {
     }
 }
 
-/// Hands a piece of a body to the library; `None` if the stream is over.
+/// Hands the piece of a body that is `held` to the library, and holds the next; `None` if the stream is over.
 fn poll_body(
     send: &mut SendStream<Bytes>,
+    held: &mut Bytes,
     cx: &mut Context<'_>,
     slices: &[IoSlice<'_>],
 ) -> Poll<Result<Option<usize>, h2::Error>> {
     let wanted = slices.iter().map(|slice| slice.len()).sum::<usize>().min(PIECE);
     if wanted == 0 {
         return Poll::Ready(Ok(Some(0)));
+    }
+    if !held.is_empty() {
+        send.send_data(std::mem::take(held), false)?;
     }
     send.reserve_capacity(wanted);
     while send.capacity() == 0 {
@@ -331,7 +351,6 @@ fn poll_body(
         piece.extend_from_slice(&slice[..n]);
         room -= n;
     }
-    let n = piece.len();
-    send.send_data(piece.freeze(), false)?;
-    Poll::Ready(Ok(Some(n)))
+    *held = piece.freeze();
+    Poll::Ready(Ok(Some(held.len())))
 }
