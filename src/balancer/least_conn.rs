@@ -6,7 +6,7 @@ use super::alone::Alone;
 use super::levels::{Level, Levels};
 use super::round_robin::RoundRobin;
 use super::smooth::{Smooth, scaled};
-use super::{Balancer, COMPARE_ALL, Candidates, FULL, Member};
+use super::{Balancer, COMPARE_ALL, Candidates, FULL, Latency, Member};
 
 /// Up to how many peers all are compared at each pick, at some 115 instructions each: that is up to a tenth of a request. Above,
 /// an index says who is how busy.
@@ -53,11 +53,11 @@ impl Balancer for LeastConn {
         self.index.iter().for_each(|index| index.availability_changed(peers));
     }
 
-    fn watches_in_flight(&self) -> bool {
+    fn watches_use(&self) -> bool {
         self.index.is_some()
     }
 
-    fn in_flight_changed(&self, peer: usize, in_flight: &dyn Fn() -> u32) {
+    fn use_changed(&self, peer: usize, _latency: &Latency, in_flight: &dyn Fn() -> u32) {
         self.index.iter().for_each(|index| index.in_flight_changed(peer, in_flight));
     }
 }
@@ -192,8 +192,8 @@ pub(super) fn least(turns: &Smooth, peers: impl Iterator<Item = (usize, Load)>) 
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
+    use super::super::Method;
     use super::super::testing::Tier;
-    use super::super::{Latency, Method};
     use super::*;
     use crate::clock::Timestamp;
 
@@ -259,7 +259,7 @@ mod tests {
     /// Sets what a peer has to do, and tells.
     fn set(tier: &mut Tier, balancer: &LeastConn, peer: usize, in_flight: u32) {
         tier.peers[peer].in_flight = in_flight;
-        balancer.in_flight_changed(peer, &|| in_flight);
+        balancer.use_changed(peer, &tier.peers[peer].latency, &|| in_flight);
     }
 
     /// A request that lasts.
@@ -407,7 +407,7 @@ mod tests {
         let (_, balancer) = many(|_| 1);
         let change = |peer: usize, by: u32| {
             tier.in_flight[peer].fetch_add(by, SeqCst);
-            balancer.in_flight_changed(peer, &|| tier.in_flight[peer].load(SeqCst));
+            balancer.use_changed(peer, &tier.latency, &|| tier.in_flight[peer].load(SeqCst));
         };
         let work = || {
             let mut running: std::collections::VecDeque<usize> = std::collections::VecDeque::new();
