@@ -30,13 +30,13 @@ impl LeastConn {
         }
     }
 
-    fn compare_all(&self, peers: &dyn Candidates) -> Option<usize> {
+    fn compare_all<const MOST: usize>(&self, peers: &dyn Candidates) -> Option<usize> {
         let eligible = (0..self.weights.len()).filter(|peer| peers.eligible(*peer));
         let load = |peer| Load {
             cost: u64::from(peers.in_flight(peer)),
             weight: scaled(self.weights[peer], peers.ramp(peer)),
         };
-        least(&self.turns, eligible.map(|peer| (peer, load(peer))))
+        least::<MOST>(&self.turns, eligible.map(|peer| (peer, load(peer))))
     }
 }
 
@@ -44,8 +44,8 @@ impl Balancer for LeastConn {
     fn pick(&self, peers: &dyn Candidates, _key: &[u8]) -> Option<usize> {
         match &self.index {
             // If the index knows nobody, that is for the peers to say.
-            Some(index) => index.pick(peers).or_else(|| self.compare_all(peers)),
-            None => self.compare_all(peers),
+            Some(index) => index.pick(peers).or_else(|| self.compare_all::<COMPARE_ALL>(peers)),
+            None => self.compare_all::<EXACT>(peers),
         }
     }
 
@@ -158,33 +158,37 @@ pub(super) struct Load {
 impl Load {
     /// Compares cost per weight, without dividing.
     pub(super) fn compare(self, other: Load) -> std::cmp::Ordering {
+        if self.weight == other.weight {
+            return self.cost.cmp(&other.cost);
+        }
         let (mine, others) =
             (u128::from(self.cost) * u128::from(other.weight), u128::from(other.cost) * u128::from(self.weight));
         mine.cmp(&others)
     }
 }
 
-/// The peer with the least load; if several are level, one step of weighted turns among them (the first
-/// [`COMPARE_ALL`]) decides.
-pub(super) fn least(turns: &Smooth, peers: impl Iterator<Item = (usize, Load)>) -> Option<usize> {
-    let mut level = [0; COMPARE_ALL];
+/// The peer with the least load; if several are level, one step of weighted turns among them (the first `MOST`) decides.
+fn least<const MOST: usize>(turns: &Smooth, peers: impl Iterator<Item = (usize, Load)>) -> Option<usize> {
+    let mut level = [(0, 0); MOST];
     let mut count = 0;
     let mut lowest = Load { cost: u64::MAX, weight: 1 };
-    let mut lowest_weights = [0; COMPARE_ALL];
     for (peer, load) in peers {
         let order = load.compare(lowest);
         if order.is_lt() {
             lowest = load;
             count = 0;
         }
-        if order.is_le() && count < COMPARE_ALL {
-            (level[count], lowest_weights[count]) = (peer, load.weight);
+        if order.is_le()
+            && let Some(place) = level.get_mut(count)
+        {
+            *place = (peer, load.weight);
             count += 1;
         }
     }
-    match count {
-        0 | 1 => level[..count].first().copied(),
-        _ => turns.step(level.into_iter().zip(lowest_weights).take(count)),
+    match level.get(..count)? {
+        [] => None,
+        [(peer, _)] => Some(*peer),
+        several => turns.step(several.iter().copied()),
     }
 }
 

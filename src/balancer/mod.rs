@@ -23,6 +23,7 @@ mod least_conn;
 mod least_time;
 mod levels;
 mod looks;
+mod order;
 mod random;
 mod round_robin;
 mod sample;
