@@ -29,11 +29,16 @@ impl Best {
         }
     }
 
-    /// Most peers are not asked for their speed: nobody takes fewer steps than the fastest, so who has no less to do than one
-    /// that is nearly as fast cannot be better.
+    /// Whether a peer with this load may be the best. Most peers need not be asked for their speed: nobody takes fewer
+    /// steps than the fastest, so who has no less to do than one that is nearly as fast cannot be better.
+    #[inline(always)]
+    pub(super) fn may_be(&self, load: u64) -> bool {
+        load < self.level
+    }
+
     #[inline(always)]
     pub(super) fn offer(&mut self, peer: usize, load: u64, speed: impl FnOnce() -> Speed) {
-        if load < self.level {
+        if self.may_be(load) {
             self.consider(peer, load, speed());
         }
     }

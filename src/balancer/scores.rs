@@ -17,16 +17,23 @@ use super::{FULL, Member};
 /// right again with the next request there, or when all are looked at.
 #[derive(Debug)]
 pub(super) struct Scores {
-    /// [`Speed`]s.
-    speeds: Box<[AtomicU64]>,
-    /// How busy: the requests the peer would have, in the group's [`units`] per request of its weight (upper half; [`OUT`]: it
-    /// gets none). Whose turn it is among those that are level: the lower goes first (lower half).
-    loads: Box<[AtomicU64]>,
+    words: Box<[Words]>,
     shares: Box<[Share]>,
     /// The lowest of the speeds; [`UNKNOWN`] from when it grew until somebody needs it.
     fastest: Alone<AtomicU64>,
     /// The turn that was taken last.
     turn: Alone<AtomicU32>,
+}
+
+/// What is known of one peer: on one line, for of very many peers each pick reads others.
+#[derive(Debug)]
+#[repr(align(16))]
+struct Words {
+    /// A [`Speed`].
+    speed: AtomicU64,
+    /// How busy: the requests the peer would have, in the group's [`units`] per request of its weight (upper half; [`OUT`]: it
+    /// gets none). Whose turn it is among those that are level: the lower goes first (lower half).
+    load: AtomicU64,
 }
 
 /// What one peer can do.
@@ -62,14 +69,12 @@ impl Scores {
             ramp: AtomicU32::new(FULL),
             present: AtomicBool::new(true),
         };
+        let idle = |share: &Share| Words {
+            speed: AtomicU64::new(Speed::default().word()),
+            load: AtomicU64::new(u64::from(share.load(0)) << 32),
+        };
         let shares: Box<[Share]> = members.iter().zip(units(&weights)).map(share).collect();
-        Scores {
-            speeds: shares.iter().map(|_| AtomicU64::new(Speed::default().word())).collect(),
-            loads: shares.iter().map(|share| AtomicU64::new(u64::from(share.load(0)) << 32)).collect(),
-            shares,
-            fastest: Alone::default(),
-            turn: Alone::default(),
-        }
+        Scores { words: shares.iter().map(idle).collect(), shares, fastest: Alone::default(), turn: Alone::default() }
     }
 
     /// Whether a peer takes part from now on. To be [`update`](Scores::update)d after that.
@@ -92,7 +97,7 @@ impl Scores {
     /// that none of them has changed since, and no end of a request is lost. (SeqCst: counts and words are different
     /// atomics, and a thread that changed the count must not miss the word of one that has not seen the change.)
     pub(super) fn update(&self, peer: usize, speed: Speed, in_flight: &dyn Fn() -> u32) {
-        let word = &self.loads[peer];
+        let word = &self.words[peer].load;
         let share = &self.shares[peer];
         let mut seen = word.load(SeqCst);
         loop {
@@ -115,11 +120,11 @@ impl Scores {
     /// How fast a peer that gets requests is.
     pub(super) fn set_speed(&self, peer: usize, speed: Speed) {
         let speed = speed.word();
-        let before = self.speeds[peer].load(Relaxed);
+        let before = self.words[peer].speed.load(Relaxed);
         if before == speed {
             return;
         }
-        self.speeds[peer].store(speed, SeqCst);
+        self.words[peer].speed.store(speed, SeqCst);
         let fastest = self.fastest.load(Relaxed);
         // At worst the fastest is a little out of date until the next one changes, or all are looked at.
         if speed < fastest {
@@ -135,7 +140,7 @@ impl Scores {
     }
 
     pub(super) fn speed(&self, peer: usize) -> Speed {
-        Speed::of_word(self.speeds[peer].load(Relaxed))
+        Speed::of_word(self.words[peer].speed.load(Relaxed))
     }
 
     /// The fastest of those that take part.
@@ -144,7 +149,7 @@ impl Scores {
         if known != UNKNOWN {
             return Speed::of_word(known);
         }
-        let fastest = self.speeds.iter().map(|speed| speed.load(Relaxed)).min().unwrap_or(Speed::NONE.word());
+        let fastest = self.words.iter().map(|words| words.speed.load(Relaxed)).min().unwrap_or(Speed::NONE.word());
         self.fastest.store(fastest, Relaxed);
         Speed::of_word(fastest)
     }
@@ -152,24 +157,32 @@ impl Scores {
     /// The best of all, compared with the fastest.
     pub(super) fn best(&self) -> Option<usize> {
         let mut best = Best::than(self.fastest());
-        for (peer, (speed, load)) in self.speeds.iter().zip(&self.loads).enumerate() {
+        let (fours, rest) = self.words.as_chunks::<4>();
+        let offer = |best: &mut Best, peer: usize, Words { speed, load }: &Words| {
             best.offer(peer, load.load(Relaxed), || Speed::of_word(speed.load(Relaxed)));
+        };
+        for (at, four) in fours.iter().enumerate() {
+            // Nearly always none: that is what this loop costs.
+            if four.iter().any(|words| best.may_be(words.load.load(Relaxed))) {
+                four.iter().enumerate().for_each(|(i, words)| offer(&mut best, 4 * at + i, words));
+            }
         }
+        rest.iter().enumerate().for_each(|(i, words)| offer(&mut best, 4 * fours.len() + i, words));
         best.peer()
     }
 
     /// The best of all but a few, compared with the fastest of all.
     pub(super) fn best_but(&self, few: &[usize]) -> Option<usize> {
         let mut best = Best::than(self.fastest());
-        let others = (0..self.loads.len()).filter(|peer| !few.contains(peer));
-        others.for_each(|peer| best.offer(peer, self.loads[peer].load(Relaxed), || self.speed(peer)));
+        let others = (0..self.words.len()).filter(|peer| !few.contains(peer));
+        others.for_each(|peer| best.offer(peer, self.words[peer].load.load(Relaxed), || self.speed(peer)));
         best.peer()
     }
 
     /// The best of some, compared with the fastest of them.
     pub(super) fn best_of(&self, fastest: Speed, peers: impl Iterator<Item = usize>) -> Option<usize> {
         let mut best = Best::than(fastest);
-        peers.for_each(|peer| best.offer(peer, self.loads[peer].load(Relaxed), || self.speed(peer)));
+        peers.for_each(|peer| best.offer(peer, self.words[peer].load.load(Relaxed), || self.speed(peer)));
         best.peer()
     }
 
@@ -178,7 +191,7 @@ impl Scores {
         let fastest = peers.clone().map(|(_, speed, _)| speed).min()?;
         let mut best = Best::than(fastest);
         for (peer, speed, in_flight) in peers {
-            let turn = self.loads[peer].load(Relaxed) & TURN;
+            let turn = self.words[peer].load.load(Relaxed) & TURN;
             best.offer(peer, u64::from(self.shares[peer].load(in_flight)) << 32 | turn, || speed);
         }
         best.peer()
@@ -187,7 +200,7 @@ impl Scores {
     /// A peer was picked: among those that are level it is behind now, by what a request counts there. It does not get what
     /// it let pass while it was not among them.
     pub(super) fn take_turn(&self, peer: usize) {
-        let word = &self.loads[peer];
+        let word = &self.words[peer].load;
         let seen = word.load(Relaxed);
         let last = self.turn.load(Relaxed);
         let turn = ((seen & TURN) as u32).max(last);
@@ -206,9 +219,9 @@ impl Scores {
     #[cold]
     fn count_anew(&self) {
         let earlier = |turn: u32| turn.saturating_sub(LAST_TURN / 2);
-        for word in &self.loads {
+        for Words { load, .. } in &self.words {
             let shifted = |word: u64| Some(word & !TURN | u64::from(earlier(word as u32)));
-            _ = word.fetch_update(SeqCst, SeqCst, shifted);
+            _ = load.fetch_update(SeqCst, SeqCst, shifted);
         }
         self.turn.store(earlier(self.turn.load(Relaxed)), Relaxed);
     }
@@ -416,7 +429,7 @@ mod tests {
         });
         // 0 to 2 of each thread's requests are left, in some places more than fit.
         for (peer, count) in counts.iter().enumerate() {
-            let load = scores.loads[peer].load(SeqCst) >> 32;
+            let load = scores.words[peer].load.load(SeqCst) >> 32;
             let due = scores.shares[peer].load_or_out(count.load(SeqCst));
             assert_eq!(load, u64::from(due), "{count:?} at {peer}");
             assert_eq!(scores.speed(peer) == Speed::NONE, due == OUT);
