@@ -1,12 +1,15 @@
-//! Is what least_time picks by its words the best, as its definition computes it from the peers?
+//! Is what least_time picks by its words the best, as its definition computes it from the peers? And is nobody lost?
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::speed::{Expectation, bucket};
 use super::testing::Tier;
-use super::{Balancer, FULL, Measure, Method};
+use super::{Balancer, Candidates, FULL, Latency, Measure, Member, Method, build};
+use crate::clock::Timestamp;
 
 const LAST_BYTE: Method = Method::LeastTime { measure: Measure::LastByte, inflight: false };
 
@@ -115,5 +118,66 @@ proptest! {
                 None => prop_assert!(best.is_empty()),
             }
         }
+    }
+}
+
+/// Peers with room for two requests each, which several threads count.
+struct Busy {
+    in_flight: [AtomicU32; 3],
+    latency: [Latency; 3],
+}
+
+impl Busy {
+    /// One request that took so many ms.
+    fn serve(&self, balancer: &dyn Balancer, time: u64) {
+        let Some(peer) = balancer.pick(self, &[]) else { return };
+        let tell = || balancer.use_changed(peer, &self.latency[peer], &|| self.in_flight[peer].load(SeqCst));
+        if self.in_flight[peer].fetch_update(SeqCst, SeqCst, |taken| (taken < 2).then(|| taken + 1)).is_err() {
+            return;
+        }
+        tell();
+        let mut timing = self.latency[peer].picked(self.now());
+        self.latency[peer].header(&mut timing, self.now() + millis(time));
+        self.latency[peer].finished(timing, self.now() + millis(time));
+        self.in_flight[peer].fetch_sub(1, SeqCst);
+        tell();
+    }
+}
+
+impl Candidates for Busy {
+    fn count(&self) -> usize {
+        self.in_flight.len()
+    }
+    fn eligible(&self, i: usize) -> bool {
+        self.in_flight(i) < 2
+    }
+    fn in_flight(&self, i: usize) -> u32 {
+        self.in_flight[i].load(SeqCst)
+    }
+    fn latency(&self, i: usize) -> &Latency {
+        &self.latency[i]
+    }
+    fn ramp(&self, _: usize) -> u32 {
+        FULL
+    }
+    fn now(&self) -> Timestamp {
+        Timestamp::secs(1)
+    }
+}
+
+#[test]
+fn peers_that_threads_have_filled_are_all_there_when_they_are_idle_again() {
+    let member = Member { weight: 1, ring_text: "", max_conns: 2, fail_timeout: Duration::from_secs(10) };
+    for _ in 0..20 {
+        let peers = Busy { in_flight: Default::default(), latency: Default::default() };
+        let balancer = build(&LAST_BYTE, &[member; 3], 1);
+        let work = |time: u64| (0..1_000).for_each(|i| peers.serve(&*balancer, time + i % 3));
+        std::thread::scope(|scope| {
+            for time in 1..=8 {
+                scope.spawn(move || work(time));
+            }
+        });
+        let picked: BTreeSet<_> = (0..9).map(|_| balancer.pick(&peers, &[])).collect();
+        assert_eq!(picked, BTreeSet::from([Some(0), Some(1), Some(2)]));
     }
 }
