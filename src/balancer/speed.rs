@@ -48,7 +48,8 @@ impl Speed {
 
     /// `unfinished`: for how many ms its requests have been waiting.
     pub(super) fn new(expected: Expectation, unfinished: Option<u64>) -> Speed {
-        Speed(expected.micros.min(MOST) << 32 | bucket(expected.millis) / STEP << 8).with_unfinished(unfinished)
+        let steps = bucket(expected.millis) / STEP;
+        Speed(expected.micros.min(MOST) << 32 | steps << 8).with_unfinished(unfinished)
     }
 
     /// The same, but for the unfinished requests.
