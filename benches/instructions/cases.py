@@ -15,6 +15,7 @@ METHODS = [
     "least_conn",
     "least_conn, leased",
     "least_time last_byte",
+    "least_time last_byte, leased",
     "ip_hash",
     "hash",
     "hash consistent",
@@ -44,7 +45,7 @@ def requests():
 
     # Sequential requests go to a different peer each, so that a connection kept by one would not serve the next: none is
     # kept, and the work is the same whatever the number of peers. A hashed key stays with its peer and its connection.
-    for balance in ["round_robin", "least_conn", "random"]:
+    for balance in ["round_robin", "least_conn", "least_time last_byte", "random"]:
         for count in PEERS:
             yield Case(f"{balance}, peers {count}", config(group=f'balance = "{balance}"\nkeepalive = 0', peers=count))
     for count in PEERS:

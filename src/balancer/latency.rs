@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::histogram::{Distribution, Histogram};
+use super::speed::{Expectation, FailTimeout};
 use crate::clock::Timestamp;
 
 /// Which time `least_time` compares.
@@ -152,14 +153,23 @@ impl Latency {
     }
 
     /// What to expect of the peer by its averages, which fade when it is not used. (nginx: `rt >>= idle / (fail_timeout + 1)`.)
-    pub(super) fn expectation(&self, measure: Measure, fail_timeout: Duration, now: Timestamp) -> Expectation {
-        let (millis, micros) = self.of(measure).load();
-        // A pick asks this of many peers, so what is nearly always enough costs a comparison only.
+    pub(super) fn expectation(&self, measure: Measure, fail_timeout: FailTimeout, now: Timestamp) -> Expectation {
+        let Expectation { millis, micros } = self.unfaded(measure);
+        // A pick asks this of several peers, so what is nearly always enough costs a comparison only.
         let last = self.last_picked.load(Relaxed);
-        let rested = last != 0 && u128::from(now.as_micros().saturating_sub(last)) > fail_timeout.as_micros();
-        let seconds = || now.since(Timestamp::micros(last)).as_secs();
-        let fade = if rested { (seconds() / (fail_timeout.as_secs() + 1)).min(31) as u32 } else { 0 };
-        Expectation { millis: u64::from(millis >> fade), micros: u64::from(micros >> fade) }
+        let idle = now.as_micros().saturating_sub(last);
+        let fade = if last != 0 && idle > fail_timeout.micros {
+            (idle / 1_000_000 / (fail_timeout.seconds + 1)).min(31)
+        } else {
+            0
+        };
+        Expectation { millis: millis >> fade, micros: micros >> fade }
+    }
+
+    /// What to expect of the peer by its averages, which is used just now.
+    pub(super) fn unfaded(&self, measure: Measure) -> Expectation {
+        let (millis, micros) = self.of(measure).load();
+        Expectation { millis: u64::from(millis), micros: u64::from(micros) }
     }
 
     /// Requests that have no head yet, of those that [`count_unfinished`](Latency::count_unfinished) has seen begin.
@@ -167,11 +177,11 @@ impl Latency {
         self.unfinished.get().map_or(0, |unfinished| unfinished.waiting.count())
     }
 
-    /// A pick considers the peer: the age of its unfinished requests goes into their moving average.
-    pub(super) fn observe_unfinished(&self, measure: Measure, now: Timestamp) {
-        if let Some(ages) = self.ages(measure) {
-            ages.observe(now);
-        }
+    /// A pick considers the peer: the age of its unfinished requests goes into their moving average. Whether it has any.
+    pub(super) fn observe_unfinished(&self, measure: Measure, now: Timestamp) -> bool {
+        let Some(ages) = self.ages(measure).filter(|ages| ages.count() > 0) else { return false };
+        ages.observe(now);
+        true
     }
 
     /// For how many milliseconds the unfinished requests have been waiting: a moving average over what was observed.
@@ -217,20 +227,6 @@ struct Unfinished {
     waiting: Ages,
     /// Those that are not complete.
     open: Ages,
-}
-
-/// A peer's time by its averages; zeros without data.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Expectation {
-    /// As nginx computes it, in whole milliseconds.
-    pub millis: u64,
-    /// The same average without nginx's rounding.
-    pub micros: u64,
-}
-
-/// nginx's steps of 20 ms: 0…19 is 20, 20…39 is 40; from 5 s on all are the same.
-pub(super) fn bucket(millis: u64) -> u64 {
-    if millis > 5000 { 5000 } else { millis + 20 - millis % 20 }
 }
 
 /// How much a new time counts in an average.
@@ -345,7 +341,7 @@ mod tests {
     }
 
     fn millis(latency: &Latency, measure: Measure) -> u64 {
-        latency.expectation(measure, Duration::from_secs(10), at(0)).millis
+        latency.expectation(measure, Duration::from_secs(10).into(), at(0)).millis
     }
 
     #[test]
@@ -360,14 +356,6 @@ mod tests {
             .collect();
         assert_eq!(seen, [100, 105, 110, 115, 109]);
         assert_eq!(millis(&latency, Measure::Header), 109);
-    }
-
-    #[test]
-    fn times_fall_into_steps_of_20_ms_up_to_5_s() {
-        let table = [(0, 20), (19, 20), (20, 40), (25, 40), (39, 40), (4999, 5000), (5000, 5020), (5001, 5000)];
-        for (time, step) in table {
-            assert_eq!(bucket(time), step, "{time} ms");
-        }
     }
 
     #[test]
@@ -426,7 +414,7 @@ mod tests {
         let latency = Latency::default();
         serve(&latency, 0, 800);
         let after =
-            |secs: u64| latency.expectation(Measure::LastByte, Duration::from_secs(10), at(secs * 1_000)).millis;
+            |secs: u64| latency.expectation(Measure::LastByte, Duration::from_secs(10).into(), at(secs * 1_000)).millis;
         assert_eq!([10, 11, 21, 22, 33].map(after), [800, 400, 400, 200, 100]);
     }
 
@@ -476,9 +464,9 @@ mod tests {
         let latency = Latency::default();
         latency.count_unfinished();
         let mut timing = latency.picked(at(0));
-        latency.observe_unfinished(Measure::Header, at(100));
+        assert!(latency.observe_unfinished(Measure::Header, at(100)));
         assert_eq!(latency.unfinished(Measure::Header), Some(100));
-        latency.observe_unfinished(Measure::Header, at(200));
+        assert!(latency.observe_unfinished(Measure::Header, at(200)));
         assert_eq!(latency.unfinished(Measure::Header), Some(105));
         latency.header(&mut timing, at(300));
         assert_eq!(latency.unfinished(Measure::Header), None);

@@ -6,7 +6,7 @@ use super::alone::Alone;
 use super::levels::{Level, Levels};
 use super::round_robin::RoundRobin;
 use super::smooth::{Smooth, scaled};
-use super::{Balancer, COMPARE_ALL, Candidates, FULL, Member};
+use super::{Balancer, COMPARE_ALL, Candidates, FULL, Latency, Member};
 
 /// Up to how many peers all are compared at each pick, at some 115 instructions each: that is up to a tenth of a request. Above,
 /// an index says who is how busy.
@@ -30,13 +30,13 @@ impl LeastConn {
         }
     }
 
-    fn compare_all(&self, peers: &dyn Candidates) -> Option<usize> {
+    fn compare_all<const MOST: usize>(&self, peers: &dyn Candidates) -> Option<usize> {
         let eligible = (0..self.weights.len()).filter(|peer| peers.eligible(*peer));
         let load = |peer| Load {
             cost: u64::from(peers.in_flight(peer)),
             weight: scaled(self.weights[peer], peers.ramp(peer)),
         };
-        least(&self.turns, eligible.map(|peer| (peer, load(peer))))
+        least::<MOST>(&self.turns, eligible.map(|peer| (peer, load(peer))))
     }
 }
 
@@ -44,8 +44,8 @@ impl Balancer for LeastConn {
     fn pick(&self, peers: &dyn Candidates, _key: &[u8]) -> Option<usize> {
         match &self.index {
             // If the index knows nobody, that is for the peers to say.
-            Some(index) => index.pick(peers).or_else(|| self.compare_all(peers)),
-            None => self.compare_all(peers),
+            Some(index) => index.pick(peers).or_else(|| self.compare_all::<COMPARE_ALL>(peers)),
+            None => self.compare_all::<EXACT>(peers),
         }
     }
 
@@ -53,11 +53,11 @@ impl Balancer for LeastConn {
         self.index.iter().for_each(|index| index.availability_changed(peers));
     }
 
-    fn watches_in_flight(&self) -> bool {
+    fn watches_use(&self) -> bool {
         self.index.is_some()
     }
 
-    fn in_flight_changed(&self, peer: usize, in_flight: &dyn Fn() -> u32) {
+    fn use_changed(&self, peer: usize, _latency: &Latency, in_flight: &dyn Fn() -> u32) {
         self.index.iter().for_each(|index| index.in_flight_changed(peer, in_flight));
     }
 }
@@ -158,33 +158,37 @@ pub(super) struct Load {
 impl Load {
     /// Compares cost per weight, without dividing.
     pub(super) fn compare(self, other: Load) -> std::cmp::Ordering {
+        if self.weight == other.weight {
+            return self.cost.cmp(&other.cost);
+        }
         let (mine, others) =
             (u128::from(self.cost) * u128::from(other.weight), u128::from(other.cost) * u128::from(self.weight));
         mine.cmp(&others)
     }
 }
 
-/// The peer with the least load; if several are level, one step of weighted turns among them (the first
-/// [`COMPARE_ALL`]) decides.
-pub(super) fn least(turns: &Smooth, peers: impl Iterator<Item = (usize, Load)>) -> Option<usize> {
-    let mut level = [0; COMPARE_ALL];
+/// The peer with the least load; if several are level, one step of weighted turns among them (the first `MOST`) decides.
+fn least<const MOST: usize>(turns: &Smooth, peers: impl Iterator<Item = (usize, Load)>) -> Option<usize> {
+    let mut level = [(0, 0); MOST];
     let mut count = 0;
     let mut lowest = Load { cost: u64::MAX, weight: 1 };
-    let mut lowest_weights = [0; COMPARE_ALL];
     for (peer, load) in peers {
         let order = load.compare(lowest);
         if order.is_lt() {
             lowest = load;
             count = 0;
         }
-        if order.is_le() && count < COMPARE_ALL {
-            (level[count], lowest_weights[count]) = (peer, load.weight);
+        if order.is_le()
+            && let Some(place) = level.get_mut(count)
+        {
+            *place = (peer, load.weight);
             count += 1;
         }
     }
-    match count {
-        0 | 1 => level[..count].first().copied(),
-        _ => turns.step(level.into_iter().zip(lowest_weights).take(count)),
+    match level.get(..count)? {
+        [] => None,
+        [(peer, _)] => Some(*peer),
+        several => turns.step(several.iter().copied()),
     }
 }
 
@@ -192,8 +196,8 @@ pub(super) fn least(turns: &Smooth, peers: impl Iterator<Item = (usize, Load)>) 
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 
+    use super::super::Method;
     use super::super::testing::Tier;
-    use super::super::{Latency, Method};
     use super::*;
     use crate::clock::Timestamp;
 
@@ -259,7 +263,7 @@ mod tests {
     /// Sets what a peer has to do, and tells.
     fn set(tier: &mut Tier, balancer: &LeastConn, peer: usize, in_flight: u32) {
         tier.peers[peer].in_flight = in_flight;
-        balancer.in_flight_changed(peer, &|| in_flight);
+        balancer.use_changed(peer, &tier.peers[peer].latency, &|| in_flight);
     }
 
     /// A request that lasts.
@@ -407,7 +411,7 @@ mod tests {
         let (_, balancer) = many(|_| 1);
         let change = |peer: usize, by: u32| {
             tier.in_flight[peer].fetch_add(by, SeqCst);
-            balancer.in_flight_changed(peer, &|| tier.in_flight[peer].load(SeqCst));
+            balancer.use_changed(peer, &tier.latency, &|| tier.in_flight[peer].load(SeqCst));
         };
         let work = || {
             let mut running: std::collections::VecDeque<usize> = std::collections::VecDeque::new();

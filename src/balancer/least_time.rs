@@ -1,15 +1,11 @@
 //! Who will answer soonest? (nginx: `ngx_http_upstream_least_time_module.c`)
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
-
-use super::alone::Alone;
-use super::latency::{Expectation, bucket};
-use super::least_conn::{Load, least};
+use super::latency::Latency;
+use super::looks::Looks;
 use super::sample::{self, Sample};
-use super::smooth::{Smooth, scaled};
+use super::scores::Scores;
+use super::speed::{FailTimeout, Speed};
 use super::{Balancer, COMPARE_ALL, Candidates, Measure, Member};
-use crate::clock::Timestamp;
 
 /// The lowest expected time per weight, where the expected time is the average, in steps of 20 ms, times the requests
 /// the peer would then have. Those that are level take turns.
@@ -19,209 +15,229 @@ use crate::clock::Timestamp;
 /// request; so does, after a while of being passed over, one that seems a little slower. The answer to such a request
 /// counts three quarters in the average, for what was known is old.
 ///
+/// A pick compares what [`Scores`] know, and asks only the peer that it would pick. Now and then it asks all, which is when
+/// [`Looks`] says that somebody can be due: what time alone changes (averages that fade, a weight that grows) is put right
+/// then, and so is what nobody told.
+///
 /// Up to [`COMPARE_ALL`] peers it is the best of all of them. Above, it is the best of a [`Sample`]: the next 24 of a
-/// shuffled order, so that everybody is looked at in each round, and the 8 fastest that were met; those that are level
-/// go by how long ago they were picked.
+/// shuffled order, so that everybody comes up in each round, and the 8 fastest that were met.
 #[derive(Debug)]
 pub(super) struct LeastTime {
     measure: Measure,
     inflight: bool,
-    members: Box<[Seen]>,
-    picks: Alone<AtomicU64>,
-    /// When the first was, in µs.
-    first_pick: AtomicU64,
-    turns: Smooth,
+    fail_timeouts: Box<[FailTimeout]>,
+    scores: Scores,
+    looks: Looks,
     /// Only for very many.
     sample: Option<Sample>,
 }
 
-/// How fast a peer seems to a pick.
-#[derive(Clone, Copy, Debug, Default)]
-struct Seeming {
-    peer: usize,
-    expected: Expectation,
-}
+/// How many samples without anybody eligible are drawn before all are compared.
+const SAMPLES: usize = 4;
 
-/// What is remembered of a peer between picks.
-#[derive(Debug)]
-struct Seen {
-    weight: u32,
-    fail_timeout: Duration,
-    /// The number of the pick that chose it last.
-    last_pick: AtomicU64,
-    /// When it last got a request for not having had any, in µs.
-    last_look: AtomicU64,
-}
+/// How many peers that turn out not to be eligible a pick passes over before it asks all.
+const PATIENCE: usize = 4;
 
 impl LeastTime {
     pub(super) fn new(members: &[Member<'_>], measure: Measure, inflight: bool) -> LeastTime {
-        let seen = |member: &Member<'_>| Seen {
-            weight: member.weight,
-            fail_timeout: member.fail_timeout,
-            last_pick: AtomicU64::new(0),
-            last_look: AtomicU64::new(0),
-        };
         LeastTime {
             measure,
             inflight,
-            members: members.iter().map(seen).collect(),
-            picks: Alone::default(),
-            first_pick: AtomicU64::new(u64::MAX),
-            turns: Smooth::new(members.len()),
+            fail_timeouts: members.iter().map(|member| member.fail_timeout.into()).collect(),
+            scores: Scores::new(members),
+            looks: Looks::new(members),
             sample: (members.len() > COMPARE_ALL).then(|| Sample::new(members.len())),
         }
     }
 
-    /// What the averages say.
-    fn expectation(&self, peer: usize, peers: &dyn Candidates) -> Expectation {
-        peers.latency(peer).expectation(self.measure, self.members[peer].fail_timeout, peers.now())
-    }
-
-    /// The best of all, or, if only that is left, of the first eligible ones.
+    /// The best of all.
     fn of_all(&self, peers: &dyn Candidates) -> Option<usize> {
-        let mut seen = [Seeming::default(); COMPARE_ALL];
-        let mut count = 0;
-        for peer in (0..self.members.len()).filter(|peer| peers.eligible(*peer)).take(COMPARE_ALL) {
-            seen[count] = self.consider(peer, peers);
-            count += 1;
+        if self.looks.search_is_due(peers.now())
+            && let Some(peer) = self.look_at_all(peers)
+        {
+            return Some(peer);
         }
-        let seen = &seen[..count];
-        let fastest = seen.iter().map(|seeming| seeming.expected).min_by_key(|expected| expected.micros)?;
-        let loads = seen.iter().map(|seeming| (seeming.peer, self.load(*seeming, fastest, peers)));
-        self.to_look_at(seen, fastest, peers).or_else(|| least(&self.turns, loads))
+        if self.inflight {
+            (0..self.fail_timeouts.len()).for_each(|peer| self.observe_unfinished(peer, peers));
+        }
+        let best = self.scores.best()?;
+        if peers.eligible(best) {
+            return Some(best);
+        }
+        self.past(best, |passed| self.scores.best_but(passed), peers)
     }
 
     /// The best of a sample, or `None` if nobody in it is eligible.
     fn of_sample(&self, sample: &Sample, peers: &dyn Candidates) -> Option<usize> {
-        let mut seen = [Seeming::default(); sample::SIZE];
+        let mut drawn = [0; sample::SIZE];
         let mut count = 0;
-        let mut newcomer: Option<Seeming> = None;
-        sample.draw(|peer, listed| {
-            if peers.eligible(peer) {
-                let seeming = self.consider(peer, peers);
-                seen[count] = seeming;
-                count += 1;
-                if !listed && newcomer.is_none_or(|fastest| seeming.expected.micros < fastest.expected.micros) {
-                    newcomer = Some(seeming);
-                }
-            }
+        let mut listed = 0;
+        sample.draw(|peer, is_listed| {
+            drawn[count] = peer;
+            count += 1;
+            listed += usize::from(is_listed);
         });
-        let seen = &seen[..count];
-        let fastest = seen.iter().map(|seeming| seeming.expected).min_by_key(|expected| expected.micros)?;
-        let pick = self.picks.load(Relaxed);
-        if let Some(Seeming { peer, expected }) = newcomer {
-            sample.met(peer, pick, |occupant| expected.micros < self.expectation(occupant, peers).micros);
-        }
-        let rested = |peer: usize| {
-            let Seen { weight, last_pick, .. } = &self.members[peer];
-            u128::from(pick.saturating_sub(last_pick.load(Relaxed))) * u128::from(*weight)
+        let drawn = &drawn[..count];
+        let (pick, speed) = (self.looks.picks(), |peer: usize| self.scores.speed(peer));
+        let fastest_of = |some: &[usize]| {
+            let faster = |(fastest, by): (Speed, usize), peer: &usize| {
+                let speed = speed(*peer);
+                if speed < fastest { (speed, *peer) } else { (fastest, by) }
+            };
+            some.iter().fold((Speed::NONE, 0), faster)
         };
-        let loads = seen.iter().map(|seeming| (seeming.peer, self.load(*seeming, fastest, peers)));
-        let best =
-            || loads.min_by(|(a, load), (b, other)| load.compare(*other).then_with(|| rested(*b).cmp(&rested(*a))));
-        self.to_look_at(seen, fastest, peers).or_else(|| best().map(|(peer, _)| peer))
-    }
-
-    fn consider(&self, peer: usize, peers: &dyn Candidates) -> Seeming {
-        if self.inflight {
-            peers.latency(peer).observe_unfinished(self.measure, peers.now());
+        let (newcomers, newcomer) = fastest_of(&drawn[listed..]);
+        let fastest = newcomers.min(fastest_of(&drawn[..listed]).0);
+        if newcomers != Speed::NONE {
+            sample.met(newcomer, pick, |occupant| newcomers < speed(occupant));
         }
-        Seeming { peer, expected: self.expectation(peer, peers) }
-    }
-
-    /// Of these eligible peers an idle one whose averages are too old to go by, if it is its turn to be looked at.
-    fn to_look_at(&self, eligible: &[Seeming], fastest: Expectation, peers: &dyn Candidates) -> Option<usize> {
-        let count = self.members.len() as u64;
-        let pick = self.picks.load(Relaxed);
-        let patience = count * if pick < count * NEW { PICKS_BETWEEN_LOOKS_WHEN_NEW } else { PICKS_BETWEEN_LOOKS };
-        let first_pick = Timestamp::micros(self.first_pick.load(Relaxed));
-        let now = peers.now();
-        let due = |seeming: &&Seeming| {
-            let latency = peers.latency(seeming.peer);
-            let seen = &self.members[seeming.peer];
-            let last = latency.last_picked().unwrap_or(first_pick);
-            let idle = now.as_micros().saturating_sub(last.as_micros().max(seen.last_look.load(Relaxed)));
-            let passed_over = pick.saturating_sub(seen.last_pick.load(Relaxed));
-            let old = u128::from(idle) >= seen.fail_timeout.as_micros()
-                || passed_over > patience && seeming.expected.micros <= fastest.micros + CHEAP_LOOK;
-            old && latency.waiting() == 0
+        // One of them is asked rather than believed, another one each time, so that by and by everybody is.
+        let asked = *drawn.get(pick as usize % count.max(1))?;
+        if let Some(peer) = self.look_at(asked, fastest, peers) {
+            return Some(peer);
+        }
+        if self.inflight {
+            drawn.iter().for_each(|peer| self.observe_unfinished(*peer, peers));
+        }
+        let best = self.scores.best_of(fastest, drawn.iter().copied())?;
+        if peers.eligible(best) {
+            return Some(best);
+        }
+        let others = |passed: &[usize]| {
+            let others = drawn.iter().copied().filter(|peer| !passed.contains(peer));
+            self.scores.best_of(fastest, others)
         };
-        let due = eligible.iter().filter(due).map(|seeming| seeming.peer);
-        let peer = due.min_by_key(|peer| peers.latency(*peer).last_picked())?;
-        self.claim_look(peer, peers).then_some(peer)
+        self.past(best, others, peers)
     }
 
-    /// Of several workers that notice at once, one.
-    fn claim_look(&self, peer: usize, peers: &dyn Candidates) -> bool {
-        let last_look = &self.members[peer].last_look;
-        let before = last_look.load(Relaxed);
-        let now = peers.now().as_micros();
-        let claimed = before < now && last_look.compare_exchange(before, now, Relaxed, Relaxed).is_ok();
-        if claimed {
-            peers.latency(peer).doubt();
+    /// The best but for the one that turned out not to be eligible: tried by this very request, or not available since just
+    /// now.
+    #[cold]
+    fn past(
+        &self,
+        first: usize,
+        best_of_others: impl Fn(&[usize]) -> Option<usize>,
+        peers: &dyn Candidates,
+    ) -> Option<usize> {
+        let mut passed = [first; PATIENCE];
+        for step in 1..=PATIENCE {
+            let best = best_of_others(&passed)?;
+            if peers.eligible(best) {
+                return Some(best);
+            }
+            passed.get_mut(step).into_iter().for_each(|place| *place = best);
         }
-        claimed
+        None
     }
 
-    fn load(&self, seeming: Seeming, fastest: Expectation, peers: &dyn Candidates) -> Load {
-        let Seeming { peer, expected } = seeming;
-        let level = expected.micros <= fastest.micros + (fastest.micros / 4).max(NEARLY);
-        let mut millis = if level { fastest.millis } else { expected.millis };
-        if self.inflight {
-            millis = millis.max(peers.latency(peer).unfinished(self.measure).unwrap_or(0));
+    /// The best of the first eligible ones, by their own words.
+    #[cold]
+    fn by_asking(&self, peers: &dyn Candidates) -> Option<usize> {
+        let eligible = (0..self.fail_timeouts.len()).filter(|peer| peers.eligible(*peer)).take(COMPARE_ALL);
+        let asked = eligible.map(|peer| {
+            self.ask(peer, peers);
+            (peer, self.speed(peer, peers), peers.in_flight(peer))
+        });
+        self.scores.best_by(asked)
+    }
+
+    /// Who is due to be looked at. From time to time everybody is asked first.
+    #[cold]
+    fn look_at_all(&self, peers: &dyn Candidates) -> Option<usize> {
+        let all = 0..self.fail_timeouts.len();
+        if self.looks.ask_is_due(peers.now()) {
+            self.scores.forget_fastest();
+            all.clone().for_each(|peer| self.ask(peer, peers));
+            self.looks.asked(peers.now());
         }
-        Load {
-            cost: bucket(millis) * (1 + u64::from(peers.in_flight(peer))),
-            weight: scaled(self.members[peer].weight, peers.ramp(peer)),
+        let found =
+            self.looks.search(all, self.scores.fastest().micros(), |peer| self.scores.speed(peer).micros(), peers);
+        self.looks.schedule(&found);
+        found.due.filter(|peer| self.looks.claim(*peer, peers))
+    }
+
+    /// Asks a peer, which may be due to be looked at.
+    fn look_at(&self, peer: usize, fastest: Speed, peers: &dyn Candidates) -> Option<usize> {
+        self.ask(peer, peers);
+        let found = self.looks.search(peer..peer + 1, fastest.micros(), |peer| self.scores.speed(peer).micros(), peers);
+        found.due.filter(|peer| self.looks.claim(*peer, peers))
+    }
+
+    /// Puts right what is known of a peer.
+    fn ask(&self, peer: usize, peers: &dyn Candidates) {
+        self.scores.set_ramp(peer, peers.ramp(peer));
+        self.scores.update(peer, self.speed(peer, peers), &|| peers.in_flight(peer));
+    }
+
+    fn speed(&self, peer: usize, peers: &dyn Candidates) -> Speed {
+        let latency = peers.latency(peer);
+        let expected = latency.expectation(self.measure, self.fail_timeouts[peer], peers.now());
+        Speed::new(expected, self.unfinished(latency))
+    }
+
+    fn unfinished(&self, latency: &Latency) -> Option<u64> {
+        if self.inflight { latency.unfinished(self.measure) } else { None }
+    }
+
+    /// The age of a peer's unfinished requests goes into their average with each pick that considers it.
+    fn observe_unfinished(&self, peer: usize, peers: &dyn Candidates) {
+        let latency = peers.latency(peer);
+        let speed = self.scores.speed(peer);
+        if latency.observe_unfinished(self.measure, peers.now()) || speed.waits() {
+            let unfinished = self.unfinished(latency);
+            if speed != Speed::NONE {
+                self.scores.set_speed(peer, speed.with_unfinished(unfinished));
+            }
         }
     }
 }
 
-/// In µs: what is this much slower than the fastest, or a quarter, is as fast.
-const NEARLY: u64 = 5_000;
-
-/// In µs: how much slower than the fastest a peer may seem, and still be looked at for being passed over.
-const CHEAP_LOOK: u64 = 100_000;
-
-/// Per peer: how many picks pass one over before it is looked at.
-const PICKS_BETWEEN_LOOKS: u64 = 8;
-
-/// Per peer: for how many picks little is known of anybody. An application's first answer is often its slowest.
-const NEW: u64 = 32;
-
-/// [`PICKS_BETWEEN_LOOKS`] until then.
-const PICKS_BETWEEN_LOOKS_WHEN_NEW: u64 = 2;
-
-/// How many samples without anybody eligible are drawn before all are compared.
-const SAMPLES: usize = 4;
-
 impl Balancer for LeastTime {
     fn pick(&self, peers: &dyn Candidates, _key: &[u8]) -> Option<usize> {
-        let sampled = self.sample.iter().flat_map(|sample| (0..SAMPLES).map(move |_| sample));
-        let peer = sampled
-            .filter_map(|sample| self.of_sample(sample, peers))
-            .next()
-            // If everybody in the samples is full, or was tried.
-            .or_else(|| self.of_all(peers))?;
-        let pick = self.picks.fetch_add(1, Relaxed) + 1;
-        if pick == 1 {
-            self.first_pick.store(peers.now().as_micros(), Relaxed);
-        }
-        self.members[peer].last_pick.store(pick, Relaxed);
+        let found = match &self.sample {
+            None => self.of_all(peers),
+            Some(sample) => (0..SAMPLES).find_map(|_| self.of_sample(sample, peers)),
+        };
+        // If nobody is known who could be picked, that is for the peers to say.
+        let peer = found.or_else(|| self.by_asking(peers))?;
+        self.looks.picked(peer, peers.now());
+        self.scores.take_turn(peer);
         Some(peer)
     }
 
     fn availability_changed(&self, peers: &dyn Candidates) {
+        for peer in 0..peers.count() {
+            self.scores.set_present(peer, peers.eligible(peer));
+            self.ask(peer, peers);
+        }
+        self.looks.search_next();
         let present = (0..peers.count()).filter(|peer| peers.eligible(*peer));
         self.sample.iter().for_each(|sample| sample.set_present(present.clone()));
+    }
+
+    fn watches_use(&self) -> bool {
+        true
+    }
+
+    fn watches_heads(&self) -> bool {
+        self.measure == Measure::Header
+    }
+
+    fn use_changed(&self, peer: usize, latency: &Latency, in_flight: &dyn Fn() -> u32) {
+        // It was used just now, so its averages have not faded.
+        let speed = Speed::new(latency.unfaded(self.measure), self.unfinished(latency));
+        self.scores.update(peer, speed, in_flight);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::testing::{FAIL_TIMEOUT, Tier, name};
     use super::super::{FULL, Method};
     use super::*;
+    use crate::clock::Timestamp;
 
     const LAST_BYTE: Method = Method::LeastTime { measure: Measure::LastByte, inflight: false };
     const INFLIGHT: Method = Method::LeastTime { measure: Measure::Header, inflight: true };
@@ -403,7 +419,7 @@ mod tests {
             let picked = balancer.pick(&tier, &[]).expect("all are eligible");
             shares[picked] += 1;
             let began = tier.now;
-            run(&mut tier, picked, &mut time);
+            run(&mut tier, &*balancer, picked, &mut time);
             tier.now = began + millis(1);
         }
         shares
@@ -447,16 +463,17 @@ mod tests {
     /// One request from pick to last byte, alone.
     fn serve(tier: &mut Tier, balancer: &dyn Balancer, time: impl FnMut(usize) -> u64) -> char {
         let Some(picked) = balancer.pick(tier, &[]) else { return '-' };
-        run(tier, picked, time);
+        run(tier, balancer, picked, time);
         name(Some(picked))
     }
 
     /// One request to a peer, from pick to last byte, alone.
-    fn run(tier: &mut Tier, picked: usize, mut time: impl FnMut(usize) -> u64) {
+    fn run(tier: &mut Tier, balancer: &dyn Balancer, picked: usize, mut time: impl FnMut(usize) -> u64) {
         let mut timing = tier.peers[picked].latency.picked(tier.now);
         tier.now = tier.now + millis(time(picked));
         tier.peers[picked].latency.header(&mut timing, tier.now);
         tier.peers[picked].latency.finished(timing, tier.now);
+        tier.tell(balancer, picked);
     }
 
     /// So many requests at any time, each followed by the next when it ends.
@@ -475,10 +492,12 @@ mod tests {
                 tier.peers[peer].in_flight -= 1;
                 tier.peers[peer].latency.header(&mut timing, end);
                 tier.peers[peer].latency.finished(timing, end);
+                tier.tell(&*balancer, peer);
             }
             let peer = balancer.pick(tier, &[]).expect("all are eligible");
             tier.peers[peer].in_flight += 1;
             let timing = tier.peers[peer].latency.picked(tier.now);
+            tier.tell(&*balancer, peer);
             running.push((tier.now + millis(time(peer)), peer, timing));
             picks.push(name(Some(peer)));
         }

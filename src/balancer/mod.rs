@@ -9,7 +9,10 @@ use crate::clock::Timestamp;
 pub use crate::share::FULL;
 
 mod alone;
+mod best;
 mod bits;
+#[cfg(test)]
+mod by_definition;
 mod cycle;
 mod hash;
 mod histogram;
@@ -19,13 +22,18 @@ mod latency;
 mod least_conn;
 mod least_time;
 mod levels;
+mod looks;
+mod order;
 mod random;
 mod round_robin;
 mod sample;
+mod scores;
 mod shares;
 mod smooth;
+mod speed;
 #[cfg(test)]
 mod testing;
+mod units;
 mod walk;
 
 pub use histogram::Distribution;
@@ -70,14 +78,19 @@ pub trait Balancer: Send + Sync {
     /// Goes on with the rotation after peer `i`'s turn.
     fn resume_after(&self, _i: usize) {}
 
-    /// Whether it wants to hear how busy its peers are, by [`in_flight_changed`](Balancer::in_flight_changed).
-    fn watches_in_flight(&self) -> bool {
+    /// Whether it wants to hear how its peers are used, by [`use_changed`](Balancer::use_changed).
+    fn watches_use(&self) -> bool {
         false
     }
 
-    /// Told after peer `i` was given a request, and after one ended there. `in_flight` reads the count anew each time:
-    /// of two calls at once it does not matter which comes first.
-    fn in_flight_changed(&self, _i: usize, _in_flight: &dyn Fn() -> u32) {}
+    /// Whether it wants to hear when the head of an answer came, too.
+    fn watches_heads(&self) -> bool {
+        false
+    }
+
+    /// Told after peer `i` was given a request, and after one ended there and its times are in the averages.
+    /// `in_flight` reads the count anew each time: of two calls at once it does not matter which comes first.
+    fn use_changed(&self, _i: usize, _latency: &Latency, _in_flight: &dyn Fn() -> u32) {}
 
     /// Whether the key decides. If so, a trial of an unavailable peer waits for a request whose key leads to it.
     fn keyed(&self) -> bool {
@@ -142,6 +155,8 @@ pub struct Member<'a> {
     pub weight: u32,
     /// What stands for it on the consistent-hash ring: the literal as written, or `ip:port` for a peer found by name.
     pub ring_text: &'a str,
+    /// `max_conns`: the most requests at a time; 0: no limit.
+    pub max_conns: u32,
     /// `fail_timeout`: after this long without a request, `least_time` looks again.
     pub fail_timeout: Duration,
 }

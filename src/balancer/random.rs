@@ -1,14 +1,14 @@
 //! Which peer, by chance? (nginx: `ngx_http_upstream_random_module.c`)
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
 
 use super::alone::Alone;
-use super::latency::{Measure, bucket};
+use super::latency::Measure;
 use super::least_conn::Load;
 use super::round_robin::RoundRobin;
 use super::shares::Shares;
 use super::smooth::scaled;
+use super::speed::{FailTimeout, bucket};
 use super::{Balancer, Candidates, FULL, MAX_REJECTIONS, Member, Two};
 
 /// One draw by weight, or the better of two. Absent peers keep their shares; who draws one draws again.
@@ -16,7 +16,7 @@ use super::{Balancer, Candidates, FULL, MAX_REJECTIONS, Member, Two};
 pub(super) struct Random {
     shares: Shares,
     weights: Box<[u32]>,
-    fail_timeouts: Box<[Duration]>,
+    fail_timeouts: Box<[FailTimeout]>,
     two: Option<Two>,
     source: Source,
     otherwise: RoundRobin,
@@ -27,7 +27,7 @@ impl Random {
         Random {
             shares: Shares::new(members),
             weights: members.iter().map(|member| member.weight).collect(),
-            fail_timeouts: members.iter().map(|member| member.fail_timeout).collect(),
+            fail_timeouts: members.iter().map(|member| member.fail_timeout.into()).collect(),
             two,
             source: Source(Alone(AtomicU64::new(seed))),
             otherwise: RoundRobin::new(members),
@@ -137,6 +137,8 @@ fn mixed(mut number: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::super::Method;
     use super::super::testing::{Tier, name};
     use super::*;

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwap;
-
-use super::walk::{Cycle, Place, Stream};
+use super::cycle::Turns;
+use super::order::Order;
+use super::walk::Place;
 use super::{Balancer, Candidates, FULL, Member, cycle};
 
 /// Smooth weighted round robin: a walk, shared by all workers, over a cycle of turns that was prepared for those who
@@ -14,7 +14,7 @@ use super::{Balancer, Candidates, FULL, Member, cycle};
 #[derive(Debug)]
 pub(super) struct RoundRobin {
     weights: Box<[u32]>,
-    order: ArcSwap<Order>,
+    order: Order,
     /// Who takes part in `order`; held while it is replaced.
     present: Mutex<Box<[bool]>>,
     /// How far each ramping peer is from its next turn.
@@ -23,23 +23,14 @@ pub(super) struct RoundRobin {
     search_from: AtomicUsize,
 }
 
-#[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one of it at a time, and a box would be one more step for every pick"
-)]
-enum Order {
-    Cycle(Cycle),
-    /// For weights whose cycle would be too long.
-    Stream(Stream),
-}
-
 impl RoundRobin {
     pub(super) fn new(members: &[Member<'_>]) -> RoundRobin {
         let weights: Box<[u32]> = members.iter().map(|member| member.weight.max(1)).collect();
         let present: Box<[bool]> = members.iter().map(|_| true).collect();
+        let order = Order::new(weights.iter().map(|weight| u64::from(*weight)).sum());
+        order.replace(turns(&weights, &present), Some(Place::START));
         RoundRobin {
-            order: ArcSwap::from_pointee(Order::new(&weights, &present, Place::START)),
+            order,
             ramps: weights.iter().map(|_| AtomicU32::new(0)).collect(),
             weights,
             present: Mutex::new(present),
@@ -50,10 +41,10 @@ impl RoundRobin {
     /// The next turn, out of so many, of a peer that is acceptable. A peer that ramps up lets some of its turns pass; if
     /// that leaves nobody, the first that did is taken after all.
     pub(super) fn walk(&self, turns: usize, peers: &dyn Candidates, accepts: impl Fn(usize) -> bool) -> Option<usize> {
-        let order = self.order.load();
+        let length = self.order.len();
         let mut passed = None;
-        for _ in 0..order.len().min(turns) {
-            let peer = order.next();
+        for _ in 0..length.min(turns) {
+            let Some(peer) = self.order.next(length) else { break };
             if !accepts(peer) {
                 continue;
             }
@@ -101,54 +92,27 @@ impl Balancer for RoundRobin {
         let mut present = self.present();
         let now_present: Box<[bool]> = (0..self.weights.len()).map(|peer| peers.eligible(peer)).collect();
         if *present != now_present {
-            let place = self.order.load().place();
-            self.order.store(Order::new(&self.weights, &now_present, place).into());
+            self.order.replace(turns(&self.weights, &now_present), None);
             *present = now_present;
         }
     }
 
     fn last_turn(&self) -> Option<usize> {
-        self.order.load().place().last.map(|last| last as usize)
+        self.order.place().last.map(|last| last as usize)
     }
 
     fn resume_after(&self, i: usize) {
         let present = self.present();
         let place = Place::after(u32::try_from(i).ok());
-        self.order.store(Order::new(&self.weights, &present, place).into());
+        self.order.replace(turns(&self.weights, &present), Some(place));
     }
 }
 
-impl Order {
-    fn new(weights: &[u32], present: &[bool], place: Place) -> Order {
-        let taking_part = (0u32..).zip(weights).zip(present).filter(|(_, present)| **present);
-        let peers: Vec<(u32, u32)> = taking_part.map(|((peer, weight), _)| (peer, *weight)).collect();
-        match cycle::turns(&peers) {
-            Ok(turns) => Order::Cycle(Cycle::new(turns, place)),
-            Err(turns) => Order::Stream(Stream::new(turns, place)),
-        }
-    }
-
-    /// How many turns there are before it repeats, as far as a pick cares.
-    fn len(&self) -> usize {
-        match self {
-            Order::Cycle(cycle) => cycle.len(),
-            Order::Stream(_) => usize::MAX,
-        }
-    }
-
-    fn next(&self) -> usize {
-        match self {
-            Order::Cycle(cycle) => cycle.next(),
-            Order::Stream(stream) => stream.next(),
-        }
-    }
-
-    fn place(&self) -> Place {
-        match self {
-            Order::Cycle(cycle) => cycle.place(),
-            Order::Stream(stream) => stream.place(),
-        }
-    }
+/// The turns of those who take part.
+fn turns(weights: &[u32], present: &[bool]) -> Result<Box<[u32]>, Turns> {
+    let taking_part = (0u32..).zip(weights).zip(present).filter(|(_, present)| **present);
+    let peers: Vec<(u32, u32)> = taking_part.map(|((peer, weight), _)| (peer, *weight)).collect();
+    cycle::turns(&peers)
 }
 
 #[cfg(test)]
@@ -280,7 +244,7 @@ mod tests {
     fn weights_without_a_short_cycle_are_exact_too() {
         let tier = Tier::weights(&[100_003, 50_001]);
         let balancer = over(&tier);
-        assert!(matches!(**balancer.order.load(), Order::Stream(_)));
+        assert!(balancer.order.len() > 150_004, "it does not repeat");
         assert_eq!(tier.picks(&balancer, 9), "abaabaaba");
         let tier = tier.only("b");
         assert_eq!(tier.picks(&balancer, 2), "bb");

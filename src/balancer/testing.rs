@@ -48,7 +48,7 @@ impl Tier {
     pub(super) fn members(&self) -> Vec<Member<'_>> {
         self.peers
             .iter()
-            .map(|peer| Member { weight: peer.weight, ring_text: &peer.text, fail_timeout: FAIL_TIMEOUT })
+            .map(|peer| Member { weight: peer.weight, ring_text: &peer.text, max_conns: 0, fail_timeout: FAIL_TIMEOUT })
             .collect()
     }
 
@@ -79,6 +79,12 @@ impl Tier {
             name(picked)
         };
         (0..count).map(|_| pick()).collect()
+    }
+
+    /// What a lease says when it begins and ends.
+    pub(super) fn tell(&self, balancer: &dyn Balancer, i: usize) {
+        let Peer { latency, in_flight, .. } = &self.peers[i];
+        balancer.use_changed(i, latency, &|| *in_flight);
     }
 
     /// Whom each key gets.

@@ -27,22 +27,24 @@ impl Place {
     pub(super) const START: Place = Place { last: None, done: 0 };
 }
 
-/// The prepared turns, and the walk over them.
-#[derive(Debug)]
-pub(super) struct Cycle {
-    turns: Box<[u32]>,
-    /// Where it was before the first turn of this walk.
-    origin: Place,
-    start: u64,
-    cursor: Alone<AtomicU64>,
+/// Where a walk over a cycle began.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Origin {
+    /// Where it was before its first turn, in another cycle.
+    before: Place,
+    /// The first turn.
+    pub start: u64,
 }
 
-impl Cycle {
+impl Origin {
+    /// At the first of all turns.
+    pub(super) const START: Origin = Origin { before: Place::START, start: 0 };
+
     /// Goes on after the peer that had the last turn, or with the next one if it is gone. Of several turns it takes
     /// the one that is nearest to where the walk was.
-    pub(super) fn new(turns: Box<[u32]>, origin: Place) -> Cycle {
-        let start = origin.last.map_or(0, |last| {
-            let distance = |at: usize| ((at as u64) << 32).abs_diff(origin.done * turns.len() as u64);
+    pub(super) fn new(turns: &[u32], before: Place) -> Origin {
+        let start = before.last.map_or(0, |last| {
+            let distance = |at: usize| ((at as u64) << 32).abs_diff(before.done * turns.len() as u64);
             let nearest_of =
                 |peer: u32| (0..turns.len()).filter(|at| turns[*at] == peer).min_by_key(|at| distance(*at));
             match nearest_of(last) {
@@ -53,31 +55,45 @@ impl Cycle {
                 }
             }
         });
-        Cycle { turns, origin, start: start as u64, cursor: Alone(AtomicU64::new(start as u64)) }
+        Origin { before, start: start as u64 }
     }
 
-    pub(super) fn len(&self) -> usize {
+    /// Where the walk is at turn `cursor` of a cycle of this length.
+    pub(super) fn place(&self, cursor: u64, length: usize, turn: impl Fn(usize) -> u32) -> Place {
+        if cursor == self.start || length == 0 {
+            return self.before;
+        }
+        let length = length as u64;
+        let at = cursor.wrapping_sub(1) % length;
+        Place { last: Some(turn(at as usize)), done: (at << 32) / length }
+    }
+}
+
+/// The prepared turns, and the walk over them.
+#[derive(Debug)]
+struct Cycle {
+    turns: Box<[u32]>,
+    origin: Origin,
+    cursor: Alone<AtomicU64>,
+}
+
+impl Cycle {
+    /// As [`Origin::new`] goes on.
+    fn new(turns: Box<[u32]>, before: Place) -> Cycle {
+        let origin = Origin::new(&turns, before);
+        Cycle { turns, origin, cursor: Alone(AtomicU64::new(origin.start)) }
+    }
+
+    fn len(&self) -> usize {
         self.turns.len()
-    }
-
-    /// Whose turn it is. There must be turns.
-    pub(super) fn next(&self) -> usize {
-        self.at(self.cursor.fetch_add(1, Relaxed))
     }
 
     fn at(&self, turn: u64) -> usize {
         self.turns[(turn % self.turns.len() as u64) as usize] as usize
     }
 
-    pub(super) fn place(&self) -> Place {
-        let cursor = self.cursor.load(Relaxed);
-        if cursor == self.start {
-            return self.origin;
-        }
-        // The cursor moves only if there are turns.
-        let length = self.turns.len() as u64;
-        let at = (cursor - 1) % length;
-        Place { last: Some(self.turns[at as usize]), done: (at << 32) / length }
+    fn place(&self) -> Place {
+        self.origin.place(self.cursor.load(Relaxed), self.turns.len(), |at| self.turns[at])
     }
 }
 
@@ -103,7 +119,7 @@ const PIECE: usize = 4096;
 const LOOKS: usize = 4 * PIECE;
 
 impl Stream {
-    /// Goes on after the peer that had the last turn, as [`Cycle::new`] does. There must be turns.
+    /// Goes on after the peer that had the last turn, as [`Origin::new`] says. There must be turns.
     pub(super) fn new(turns: Turns, origin: Place) -> Stream {
         Stream { piece: ArcSwap::from_pointee(Piece::new(turns, origin)) }
     }

@@ -325,8 +325,7 @@ impl Step<'_> {
             let pairs = || old.seats.iter().zip(&seats);
             old.seats.len() == seats.len()
                 && pairs().all(|(a, b)| a.peer.id == b.peer.id)
-                && pairs()
-                    .all(|(a, b)| (a.server.weight, a.server.fail_timeout) == (b.server.weight, b.server.fail_timeout))
+                && pairs().all(|(a, b)| parameters(a) == parameters(b))
         };
         if upstream.method.goes_by_unfinished() {
             seats.iter().for_each(|seat| seat.peer.latency.count_unfinished());
@@ -367,7 +366,13 @@ impl Group {
 
 fn member(seat: &Seat) -> Member<'_> {
     let ring_text = if seat.peer.host.is_some() { &seat.peer.name } else { &seat.peer.text };
-    Member { weight: seat.server.weight, ring_text, fail_timeout: seat.server.fail_timeout }
+    let (weight, max_conns, fail_timeout) = parameters(seat);
+    Member { weight, ring_text, max_conns, fail_timeout }
+}
+
+/// What an algorithm is built from, beside whom it is for.
+fn parameters(seat: &Seat) -> (u32, u32, Duration) {
+    (seat.server.weight, seat.server.max_conns, seat.server.fail_timeout)
 }
 
 fn tier_of(server: &UpstreamServer) -> health::Tier {

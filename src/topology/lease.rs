@@ -107,6 +107,7 @@ impl Lease {
     pub fn head_received(&mut self, now: Timestamp) -> Option<PeerTransition> {
         let timing = self.timing.as_mut()?;
         self.peer.latency.header(timing, now);
+        self.peer.head_came();
         if !self.facts.trial && !self.facts.last_resort {
             return None;
         }

@@ -281,7 +281,7 @@ impl Peer {
             in_flight.fetch_update(SeqCst, SeqCst, |taken| (taken < max_conns).then(|| taken + 1)).is_ok()
         };
         if taken {
-            self.watch.in_flight_changed(&|| self.in_flight());
+            self.watch.use_changed(&self.latency, &|| self.in_flight());
         }
         taken
     }
@@ -290,8 +290,13 @@ impl Peer {
     pub(super) fn free_slot(&self) {
         // SeqCst: see `Queue::waiting`.
         self.load.in_flight.fetch_sub(1, SeqCst);
-        self.watch.in_flight_changed(&|| self.in_flight());
+        self.watch.use_changed(&self.latency, &|| self.in_flight());
         self.group.queue.room();
+    }
+
+    /// The head of an answer came, and its time is in the averages.
+    pub(super) fn head_came(&self) {
+        self.watch.head_came(&self.latency, &|| self.in_flight());
     }
 
     pub(super) fn has_room(&self, max_conns: u32) -> bool {

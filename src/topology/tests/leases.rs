@@ -1,6 +1,7 @@
 //! A lease ends once, whatever happens, and leaves nothing behind.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -124,6 +125,35 @@ fn least_time_is_told_of_requests_that_wait() {
     assert_eq!(&*waits.peer().text, "a");
     assert_eq!(several(&group, 2, at(2)), "a a", "two at once with four times the weight");
     assert_eq!(several(&group, 2, at(8)), "b b", "nothing has come of it for 6 s");
+}
+
+#[test]
+fn least_time_hears_of_requests_that_begin_and_end_and_of_heads_if_it_goes_by_them() {
+    // Within less than a second, so that nobody is asked meanwhile.
+    let later = T0 + Duration::from_millis(400);
+    for (measure, after_the_head) in [(Measure::Header, "b"), (Measure::LastByte, "a")] {
+        let method = Method::LeastTime { measure, inflight: false };
+        let (_topology, group) = group(Upstream { method, ..upstream("a, b") });
+        let mut first = lease(&group);
+        let second = lease(&group);
+        assert_eq!([&*first.peer().text, &*second.peer().text], ["a", "b"], "a is busy");
+        first.head_received(later);
+        assert_eq!(one(&group, later), after_the_head);
+        first.finish(Outcome::Success, later);
+        assert_eq!(one(&group, later), "b", "a is idle, and ten times slower");
+        drop(second);
+    }
+}
+
+#[test]
+fn least_time_does_not_ask_who_is_full_until_there_is_room() {
+    let method = Method::LeastTime { measure: Measure::LastByte, inflight: false };
+    let (_topology, group) = group(Upstream { method, ..upstream("a max_conns=1, b max_conns=2") });
+    let leases = [lease(&group), lease(&group), lease(&group)];
+    assert_eq!(one(&group, T0), "Full");
+    let [first, ..] = leases;
+    first.finish(Outcome::Success, T0);
+    assert_eq!(one(&group, T0), "a");
 }
 
 #[test]
