@@ -1,8 +1,9 @@
 //! Which snapshot is it now?
 
 use std::ops::Deref;
+use std::ptr;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
@@ -21,8 +22,8 @@ pub struct Live {
 #[derive(Debug)]
 pub struct Reader {
     cache: Cache<Arc<ArcSwap<Topology>>, Arc<Topology>>,
-    /// The snapshot that a group was last asked of.
-    asked: Arc<Topology>,
+    /// The snapshot that it saw last. As long as this is there, no other can have its address.
+    seen: Weak<Topology>,
     /// Those of its groups that were asked for, by their place.
     groups: Vec<Option<Local<Group>>>,
 }
@@ -82,34 +83,41 @@ impl Live {
 
     /// A reader for one worker.
     pub fn reader(&self) -> Reader {
-        Reader { cache: Cache::new(self.current.clone()), asked: self.load(), groups: Vec::new() }
+        Reader { cache: Cache::new(self.current.clone()), seen: Weak::new(), groups: Vec::new() }
     }
 }
 
 impl Reader {
     /// The current snapshot. Not to be held across a wait: a request keeps its route, and asks anew for each attempt.
-    #[inline]
+    #[inline(always)]
     pub fn topology(&mut self) -> &Arc<Topology> {
-        self.cache.load()
+        let Reader { cache, seen, groups } = self;
+        let topology = cache.load();
+        if !ptr::eq(seen.as_ptr(), Arc::as_ptr(topology)) {
+            let_go(seen, groups, topology);
+        }
+        topology
     }
 
     /// A group of the current snapshot.
     pub fn group(&mut self, id: GroupId) -> Option<Local<Group>> {
-        let Reader { cache, asked, groups } = self;
-        let topology = cache.load();
-        if !Arc::ptr_eq(asked, topology) {
-            *asked = Arc::clone(topology);
-            groups.clear();
-        }
-        let place = topology.place(id)?;
-        if let Some(Some(held)) = groups.get(place) {
+        let place = self.topology().place(id)?;
+        if let Some(Some(held)) = self.groups.get(place) {
             return Some(held.clone());
         }
-        groups.resize(topology.groups().len(), None);
-        let held = Local::from(Arc::clone(&topology.groups()[place]));
-        groups[place] = Some(held.clone());
+        let groups = self.cache.load().groups();
+        let held = Local::from(Arc::clone(&groups[place]));
+        self.groups.resize(groups.len(), None);
+        self.groups[place] = Some(held.clone());
         Some(held)
     }
+}
+
+/// Of the snapshot before this one nothing is held any more.
+#[cold]
+fn let_go(seen: &mut Weak<Topology>, groups: &mut Vec<Option<Local<Group>>>, topology: &Arc<Topology>) {
+    *seen = Arc::downgrade(topology);
+    groups.clear();
 }
 
 #[cfg(test)]

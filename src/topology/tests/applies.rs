@@ -308,6 +308,7 @@ fn an_old_snapshot_is_freed_when_its_last_reader_is_done() {
     let mut reader = world.live.reader();
     let old = Arc::downgrade(reader.topology());
     let old_group = Arc::downgrade(&world.group());
+    assert!(reader.group(world.group().id()).is_some());
     let held = world.group().try_lease(&get(&Tried::new()), T0).expect("a is first");
     world.apply(to("b"), T0);
     assert!(old.upgrade().is_some(), "the reader's cache");
