@@ -1,9 +1,8 @@
 //! Which snapshot is it now?
 
 use std::ops::Deref;
-use std::ptr;
 use std::rc::Rc;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use arc_swap::cache::Cache;
@@ -22,8 +21,8 @@ pub struct Live {
 #[derive(Debug)]
 pub struct Reader {
     cache: Cache<Arc<ArcSwap<Topology>>, Arc<Topology>>,
-    /// The snapshot that it saw last. As long as this is there, no other can have its address.
-    seen: Weak<Topology>,
+    /// The snapshot that a group was last asked of.
+    asked: Arc<Topology>,
     /// Those of its groups that were asked for, by their place.
     groups: Vec<Option<Local<Group>>>,
 }
@@ -83,41 +82,40 @@ impl Live {
 
     /// A reader for one worker.
     pub fn reader(&self) -> Reader {
-        Reader { cache: Cache::new(self.current.clone()), seen: Weak::new(), groups: Vec::new() }
+        Reader { cache: Cache::new(self.current.clone()), asked: self.load(), groups: Vec::new() }
     }
 }
 
 impl Reader {
     /// The current snapshot. Not to be held across a wait: a request keeps its route, and asks anew for each attempt.
-    #[inline(always)]
+    #[inline]
     pub fn topology(&mut self) -> &Arc<Topology> {
-        let Reader { cache, seen, groups } = self;
-        let topology = cache.load();
-        if !ptr::eq(seen.as_ptr(), Arc::as_ptr(topology)) {
-            let_go(seen, groups, topology);
-        }
-        topology
+        self.cache.load()
     }
 
     /// A group of the current snapshot.
     pub fn group(&mut self, id: GroupId) -> Option<Local<Group>> {
-        let place = self.topology().place(id)?;
+        self.let_go();
+        let place = self.asked.place(id)?;
         if let Some(Some(held)) = self.groups.get(place) {
             return Some(held.clone());
         }
-        let groups = self.cache.load().groups();
+        let groups = self.asked.groups();
         let held = Local::from(Arc::clone(&groups[place]));
         self.groups.resize(groups.len(), None);
         self.groups[place] = Some(held.clone());
         Some(held)
     }
-}
 
-/// Of the snapshot before this one nothing is held any more.
-#[cold]
-fn let_go(seen: &mut Weak<Topology>, groups: &mut Vec<Option<Local<Group>>>, topology: &Arc<Topology>) {
-    *seen = Arc::downgrade(topology);
-    groups.clear();
+    /// Holds nothing of a snapshot that is not the current one. Whoever asks for nothing does this once in a while.
+    #[inline]
+    pub fn let_go(&mut self) {
+        let topology = self.cache.load();
+        if !Arc::ptr_eq(&self.asked, topology) {
+            self.asked = Arc::clone(topology);
+            self.groups.clear();
+        }
+    }
 }
 
 #[cfg(test)]

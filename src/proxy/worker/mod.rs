@@ -188,6 +188,7 @@ impl Worker {
                     self.obey(command.unwrap_or(Command::Drain));
                 }
                 _ = sweep.tick() => {
+                    self.topology.borrow_mut().let_go();
                     self.pools.borrow_mut().sweep(self.clock.now());
                     self.http2.borrow_mut().sweep(self.clock.now());
                 }

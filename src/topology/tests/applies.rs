@@ -313,6 +313,7 @@ fn an_old_snapshot_is_freed_when_its_last_reader_is_done() {
     world.apply(to("b"), T0);
     assert!(old.upgrade().is_some(), "the reader's cache");
     assert!(reader.topology().peers().all(|(_, peer)| &*peer.text == "b"));
+    reader.let_go();
     assert!(old.upgrade().is_none() && old_group.upgrade().is_none(), "a lease does not hold it");
     drop(held);
 }
