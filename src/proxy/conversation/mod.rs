@@ -12,7 +12,6 @@ pub use way::Way;
 use way::{Broken, Gone};
 
 use crate::net::{Buffer, Stream};
-use crate::proxy::worker::Crew;
 
 /// One of the two: a connection, or a stream of one.
 pub trait Speaker {
@@ -110,31 +109,14 @@ impl Conversation {
         self.up.is_over() || self.down.is_over()
     }
 
-    /// Moves what there is. Both connections are closed when it is over. Whoever has read lets the others of the `crew` read before it
-    /// sends, and is polled after them.
-    pub fn poll<C: Speaker, P: Speaker>(
-        &mut self,
-        cx: &mut Context<'_>,
-        client: &mut C,
-        peer: &mut P,
-        crew: &Crew,
-    ) -> Poll<Over> {
+    /// Moves what there is. Both connections are closed when it is over.
+    pub fn poll<C: Speaker, P: Speaker>(&mut self, cx: &mut Context<'_>, client: &mut C, peer: &mut P) -> Poll<Over> {
         let (up, down) = (&mut self.up, &mut self.down);
-        // Who goes on after the others need not look again at what he would be woken for.
-        let goes_on = crew.goes_on() && (up.is_held() || down.is_held());
-        let mut asked = None;
-        let mut aside = |cx: &Context<'_>| *asked.get_or_insert_with(|| crew.steps_aside(cx));
-        let upwards = match goes_on && !up.is_held() {
-            true => up.outcome(),
-            false => up.poll(cx, client, peer, down.is_told(), &mut aside),
-        };
+        let upwards = up.poll(cx, client, peer, down.is_told());
         if upwards == Poll::Ready(Err(Broken::Sink(Gone::Reset))) {
             down.break_off();
         }
-        let downwards = match goes_on && !down.is_held() {
-            true => down.outcome(),
-            false => down.poll(cx, peer, client, up.is_told(), &mut aside),
-        };
+        let downwards = down.poll(cx, peer, client, up.is_told());
         if downwards == Poll::Ready(Err(Broken::Sink(Gone::Reset))) {
             up.break_off();
         }
@@ -151,11 +133,8 @@ impl Conversation {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
     use std::collections::VecDeque;
-    use std::future::poll_fn;
     use std::io::ErrorKind;
-    use std::rc::Rc;
     use std::task::Waker;
 
     use super::*;
@@ -211,68 +190,8 @@ mod tests {
     fn passed_on(mut client: Scripted, mut peer: Scripted) -> (Poll<Over>, String, bool) {
         let mut conversation = Conversation::default();
         let mut cx = Context::from_waker(Waker::noop());
-        let over = conversation.poll(&mut cx, &mut client, &mut peer, &Crew::default());
+        let over = conversation.poll(&mut cx, &mut client, &mut peer);
         (over, client.heard, client.ended)
-    }
-
-    /// One who writes down when it is heard and told.
-    struct Told(Rc<RefCell<Vec<String>>>, &'static str, Option<&'static str>);
-
-    impl Speaker for Told {
-        fn poll_fill(&mut self, buffer: &mut Buffer, _: &mut Context<'_>, limit: usize) -> Poll<io::Result<usize>> {
-            let Some(word) = self.2.take() else { return Poll::Pending };
-            self.0.borrow_mut().push(format!("{} says {word}", self.1));
-            Poll::Ready(Ok(buffer.append(word.as_bytes(), limit)))
-        }
-
-        fn poll_write(&mut self, _: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-            self.0.borrow_mut().push(format!("{} hears {}", self.1, std::str::from_utf8(&slices[0]).unwrap()));
-            Poll::Ready(Ok(slices[0].len()))
-        }
-
-        fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Poll::Ready(Ok(()))
-        }
-
-        fn shutdown_write(&mut self) {}
-
-        fn connection(&self) -> Option<&Stream> {
-            None
-        }
-    }
-
-    #[tokio::test]
-    async fn what_comes_together_is_first_heard_and_then_passed_on() {
-        let (story, crew) = (Rc::<RefCell<Vec<String>>>::default(), Rc::<Crew>::default());
-        let all = Rc::clone(&story);
-        let local = tokio::task::LocalSet::new();
-        local
-            .run_until(async move {
-                for (client, peer, answer) in [("one", "its peer", None), ("two", "the other's", Some("yes"))] {
-                    let mut client = Told(Rc::clone(&story), client, Some("hello"));
-                    let mut peer = Told(Rc::clone(&story), peer, answer);
-                    let its_crew = Rc::clone(&crew);
-                    let mut conversation = Conversation::default();
-                    crew.spawn(async move {
-                        poll_fn(|cx| conversation.poll(cx, &mut client, &mut peer, &its_crew)).await;
-                    });
-                }
-                while story.borrow().len() < 6 {
-                    tokio::task::yield_now().await;
-                }
-            })
-            .await;
-        assert_eq!(
-            *all.borrow(),
-            [
-                "one says hello",
-                "two says hello",
-                "the other's says yes",
-                "its peer hears hello",
-                "the other's hears hello",
-                "two hears yes"
-            ]
-        );
     }
 
     #[test]

@@ -44,8 +44,6 @@ pub struct Way {
     broken: Option<Broken>,
     /// The one who speaks was reset: where its words end, they are broken off.
     broken_off: bool,
-    /// What was read waits for others to read.
-    held: bool,
 }
 
 /// How a direction broke.
@@ -119,35 +117,19 @@ impl Way {
         self.told
     }
 
-    /// Whether it is to be polled after others, to send what was read.
-    pub(super) fn is_held(&self) -> bool {
-        self.held
-    }
-
-    /// What the last poll came to.
-    pub(super) fn outcome(&self) -> Poll<Result<(), Broken>> {
-        match self.broken {
-            Some(broken) => Poll::Ready(Err(broken)),
-            None if self.told => Poll::Ready(Ok(())),
-            None => Poll::Pending,
-        }
-    }
-
     /// Moves what there is. Ready when the end was passed on, or cannot be. `last`: the other direction has ended in good order, and
-    /// the connections are closed with this one. What was read is held until the next poll, which comes soon, if `aside` says so.
+    /// the connections are closed with this one.
     pub(super) fn poll<F: Speaker, T: Speaker>(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut F,
         to: &mut T,
         last: bool,
-        aside: &mut impl FnMut(&Context<'_>) -> bool,
     ) -> Poll<Result<(), Broken>> {
         if let Some(broken) = self.broken {
             return Poll::Ready(Err(broken));
         }
-        self.held = false;
-        let moved = ready!(self.pass_on(cx, from, to, last, aside));
+        let moved = ready!(self.pass_on(cx, from, to, last));
         self.broken = moved.err();
         Poll::Ready(moved)
     }
@@ -158,7 +140,6 @@ impl Way {
         from: &mut F,
         to: &mut T,
         last: bool,
-        aside: &mut impl FnMut(&Context<'_>) -> bool,
     ) -> Poll<Result<(), Broken>> {
         while !self.told {
             if !self.buffer.is_empty() {
@@ -196,14 +177,9 @@ impl Way {
                 self.told = true;
             } else if let Poll::Ready(filled) = self.take(cx, from, to) {
                 filled.map_err(|_| Broken::Source)?;
-                // Much at once is passed on while it is in the cache.
-                if self.buffer.is_empty() || self.buffer.len() == self.buffer.capacity() {
-                    continue;
-                }
-                self.look_for_the_end(cx, from);
-                if aside(cx) {
-                    self.held = true;
-                    return Poll::Pending;
+                // Of much at once more will come.
+                if !self.buffer.is_empty() && self.buffer.len() < self.buffer.capacity() {
+                    self.look_for_the_end(cx, from);
                 }
             } else {
                 self.buffer.rest();

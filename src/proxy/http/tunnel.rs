@@ -40,7 +40,7 @@ impl Exchange<'_> {
                 deadline.set(worker.now(), idle);
                 poll_fn(|cx| {
                     let before = conversation.said();
-                    if let Poll::Ready(over) = conversation.poll(cx, client, peer, &worker.crew) {
+                    if let Poll::Ready(over) = conversation.poll(cx, client, peer) {
                         return Poll::Ready(Some(over));
                     }
                     let half = conversation.is_half();

@@ -176,7 +176,7 @@ impl Session {
         deadline.set(worker.now(), idle);
         let end = poll_fn(|cx| {
             let before = conversation.said();
-            if let Poll::Ready(over) = conversation.poll(cx, client, &mut peer, &worker.crew) {
+            if let Poll::Ready(over) = conversation.poll(cx, client, &mut peer) {
                 return Poll::Ready(Some(over));
             }
             if conversation.said() != before {

@@ -122,11 +122,6 @@ impl Crew {
         }
     }
 
-    /// Whether the turn goes on that was begun before the others'.
-    pub fn goes_on(&self) -> bool {
-        self.goes_on.get()
-    }
-
     /// Never ends.
     async fn take_turns(&self) {
         self.bells.are_here();
@@ -196,7 +191,7 @@ impl Crew {
 
     fn turn(&self, mates: &mut Slab<Box<Mate>>, place: usize) {
         let Some(mate) = mates.get_mut(place) else { return };
-        if !self.goes_on() {
+        if !self.goes_on.get() {
             mate.bell.answered();
         }
         self.turn.set(Some((place, mate.waker.data())));

@@ -27,8 +27,9 @@ mod crew;
 mod listening;
 mod seats;
 
-pub use crew::Crew;
 pub use seats::{Seat, Slot};
+
+use crew::Crew;
 
 use super::complaints::Complaints;
 use super::datagram::Port;
