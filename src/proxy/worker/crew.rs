@@ -98,8 +98,7 @@ impl Crew {
         task::spawn_local(coop::unconstrained(async move { at_work.0.take_turns().await }));
     }
 
-    /// When the present step began, or, of whoever is no task of the crew, when it last said that a turn did. A turn takes
-    /// microseconds, and asking the clock within it would cost more than some of its steps.
+    /// When the present step began, or, of whoever is no task of the crew, when it last said that a turn did.
     pub fn now(&self) -> Timestamp {
         self.now.get()
     }

@@ -103,7 +103,8 @@ impl Worker {
         })
     }
 
-    /// When the present turn, or the step that it is part of, began: see [`Crew::now`].
+    /// When the present turn, or the step that it is part of, began. A turn takes microseconds, and asking the clock within it would
+    /// cost more than some of its parts.
     #[inline]
     pub fn now(&self) -> Timestamp {
         self.crew.now()
