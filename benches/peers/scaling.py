@@ -18,8 +18,6 @@ LOCAL = 5  # ns to write to a line that is here already
 # Writes that follow each other at once are one visit. Once per request ("all"), or one line per peer ("peer").
 VISITS = [
     # until the request is sent
-    ("route", "all"),                      # Arc of the route
-    ("group", "all"),                      # Arc of the group
     ("cursor", "all"),                     # round robin's place in its cycle
     ("slots", "peer"),                     # in_flight, last_attempt
     ("tally", "peer"),                     # requests
@@ -30,14 +28,12 @@ VISITS = [
     ("latency", "peer"),                   # average to the head
     ("tally", "peer"),                     # responses
     ("text", "peer"),                      # Arc of the peer's name, for the log
-    ("group", "all"),
     ("latency", "peer"),                   # average to the last byte
     ("slots", "peer"),
     ("peer", "peer"),
-    ("route", "all"),
     ("text", "peer"),
 ]
-COUNTS = {"route", "group", "peer", "text"}
+COUNTS = {"peer", "text"}
 
 
 def without_counts(visits):
