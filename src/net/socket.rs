@@ -259,3 +259,73 @@ impl AsyncWrite for Socket {
         Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::io::Write;
+    use std::os::unix::net::UnixStream as Other;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Wake, Waker};
+
+    use super::*;
+
+    /// Counts how often it was woken.
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn pair() -> (Other, Socket) {
+        let (other, own) = Other::pair().unwrap();
+        own.set_nonblocking(true).unwrap();
+        (other, Socket::unix(UnixStream::from_std(own).unwrap()))
+    }
+
+    /// Waits until the kernel has announced something, which the task that asks here is not told of otherwise.
+    async fn announced(socket: &Socket) {
+        while socket.looks_quiet() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_again_is_woken_again_whichever_way_was_looked_in_vain() {
+        type Look = fn(&Socket, &mut Context<'_>) -> bool;
+        let read: Look = |socket, cx| socket.poll_read(cx, &mut [0; 8]).is_pending();
+        let peek: Look = |socket, cx| socket.poll_peek(cx, &mut [0; 8]).is_pending();
+        for looks in [read, peek] {
+            let (mut other, socket) = pair();
+            let woken = Arc::<Woken>::default();
+            let waker = Waker::from(Arc::clone(&woken));
+            let mut cx = Context::from_waker(&waker);
+            for round in 0..3 {
+                assert!(looks(&socket, &mut cx));
+                // Once more costs nothing, and changes nothing.
+                assert!(socket.poll_read_ready(&mut cx).is_pending());
+                other.write_all(b"hello").unwrap();
+                announced(&socket).await;
+                assert_eq!(woken.0.load(Ordering::Relaxed), round + 1);
+                assert_eq!(poll_fn(|cx| socket.poll_read(cx, &mut [0; 8])).await.unwrap(), 5);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn of_two_that_wait_the_last_is_woken() {
+        let (mut other, socket) = pair();
+        let woken = [Arc::<Woken>::default(), Arc::<Woken>::default()];
+        let wakers = woken.clone().map(Waker::from);
+        for waker in [&wakers[0], &wakers[1], &wakers[0], &wakers[1]] {
+            assert!(socket.poll_read_ready(&mut Context::from_waker(waker)).is_pending());
+        }
+        other.write_all(b"hello").unwrap();
+        announced(&socket).await;
+        assert_eq!(woken.map(|woken| woken.0.load(Ordering::Relaxed)), [0, 1]);
+    }
+}

@@ -41,8 +41,6 @@ pub struct Crew {
     turn: Cell<Option<(usize, *const ())>>,
     /// There are others in the step.
     in_company: Cell<bool>,
-    /// The turn is a further part of one.
-    goes_on: Cell<bool>,
     clock: Clock,
     now: Cell<Timestamp>,
 }
@@ -79,7 +77,6 @@ impl Default for Crew {
             waiting: RefCell::default(),
             turn: Cell::new(None),
             in_company: Cell::new(false),
-            goes_on: Cell::new(false),
             clock,
             now: Cell::new(clock.now()),
         }
@@ -159,14 +156,12 @@ impl Crew {
     fn step(&self, mates: &mut Slab<Box<Mate>>, places: &[usize], further: &mut Vec<usize>) {
         self.look_at_clock();
         self.in_company.set(places.len() > 1);
-        self.turns(mates, places);
-        self.goes_on.set(true);
+        self.turns(mates, places, true);
         for _ in 0..PARTS {
             std::mem::swap(further, &mut *self.waiting.borrow_mut());
-            self.turns(mates, further);
+            self.turns(mates, further, false);
             further.clear();
         }
-        self.goes_on.set(false);
         self.turn.set(None);
         // Who has more to do than a request has parts is polled in the next step.
         for place in self.waiting.borrow_mut().drain(..) {
@@ -176,10 +171,10 @@ impl Crew {
         }
     }
 
-    /// One part of their turns.
-    fn turns(&self, mates: &mut Slab<Box<Mate>>, places: &[usize]) {
+    /// One part of their turns; `begins`: the first.
+    fn turns(&self, mates: &mut Slab<Box<Mate>>, places: &[usize], begins: bool) {
         let mut left = places.iter();
-        let mut go_on = |mates: &mut _| left.by_ref().for_each(|&place| self.turn(mates, place));
+        let mut go_on = |mates: &mut _| left.by_ref().for_each(|&place| self.turn(mates, place, begins));
         while catch_unwind(AssertUnwindSafe(|| go_on(mates))).is_err() {
             // One panicked, which the panic hook has told.
             if let Some((place, _)) = self.turn.get() {
@@ -188,9 +183,9 @@ impl Crew {
         }
     }
 
-    fn turn(&self, mates: &mut Slab<Box<Mate>>, place: usize) {
+    fn turn(&self, mates: &mut Slab<Box<Mate>>, place: usize, begins: bool) {
         let Some(mate) = mates.get_mut(place) else { return };
-        if !self.goes_on.get() {
+        if begins {
             mate.bell.answered();
         }
         self.turn.set(Some((place, mate.waker.data())));
