@@ -63,11 +63,21 @@ impl Socket {
     }
 
     /// Ready when a read would not wait. Costs no system call while nothing has come.
+    #[inline]
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Nobody needs to be woken for what is there.
+        if !self.looks_quiet() {
+            return Poll::Ready(Ok(()));
+        }
         let who = cx.waker().data();
-        if self.reader.get() == who && !who.is_null() && self.looks_quiet() {
+        if self.reader.get() == who && !who.is_null() {
             return Poll::Pending;
         }
+        self.poll_announced(cx, who)
+    }
+
+    /// Registers who is to be woken.
+    fn poll_announced(&self, cx: &mut Context<'_>, who: *const ()) -> Poll<io::Result<()>> {
         // A task that has used up its turn is put off without being registered.
         let heard = coop::has_budget_remaining();
         let ready = match &self.kind {

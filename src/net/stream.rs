@@ -209,8 +209,6 @@ impl Stream {
     /// Ready when a read would not wait. Costs no system call while nothing has come.
     pub fn poll_readable(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.tls {
-            // Nobody needs to be woken for what is there.
-            None if !self.socket.looks_quiet() => Poll::Ready(Ok(())),
             None => self.socket.poll_read_ready(cx),
             Some(tls) => tls.session.poll_readable(&mut self.socket, cx),
         }
@@ -220,7 +218,7 @@ impl Stream {
     /// is not known.
     #[inline]
     pub fn is_silent(&self, cx: &mut Context<'_>) -> bool {
-        self.tls.is_none() && self.socket.looks_quiet() && self.socket.poll_read_ready(cx).is_pending()
+        self.tls.is_none() && self.socket.poll_read_ready(cx).is_pending()
     }
 
     /// Whether the kernel has announced neither bytes nor an end since the last read. Costs no system call. May not know

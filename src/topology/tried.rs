@@ -2,16 +2,11 @@
 
 use crate::id::PeerId;
 
-/// How many fit without an allocation: four are the default.
-const INLINE: usize = 4;
-
 /// What a request remembers between its attempts. By identity, so it holds in every later snapshot.
 #[derive(Clone, Debug, Default)]
 pub struct Tried {
-    first: [Option<PeerId>; INLINE],
-    /// Only with more than four attempts.
-    more: Vec<PeerId>,
-    count: usize,
+    /// Few, and for most requests none.
+    peers: Vec<PeerId>,
     failed_softly: bool,
 }
 
@@ -23,29 +18,26 @@ impl Tried {
 
     /// Remembers a peer.
     pub fn insert(&mut self, peer: PeerId) {
-        if self.contains(peer) {
-            return;
+        if !self.contains(peer) {
+            self.peers.push(peer);
         }
-        match self.first.get_mut(self.count) {
-            Some(free) => *free = Some(peer),
-            None => self.more.push(peer),
-        }
-        self.count += 1;
     }
 
     /// Whether a peer was tried.
+    #[inline]
     pub fn contains(&self, peer: PeerId) -> bool {
-        self.count > 0 && self.iter().any(|tried| tried == peer)
+        self.peers.contains(&peer)
     }
 
     /// How many were tried.
     pub fn len(&self) -> usize {
-        self.count
+        self.peers.len()
     }
 
     /// Whether this is the first attempt.
+    #[inline]
     pub fn is_empty(&self) -> bool {
-        self.count == 0
+        self.peers.is_empty()
     }
 
     /// An attempt was a soft failure.
@@ -61,7 +53,7 @@ impl Tried {
 
     /// In the order they were tried.
     pub fn iter(&self) -> impl Iterator<Item = PeerId> {
-        self.first.iter().flatten().chain(&self.more).copied()
+        self.peers.iter().copied()
     }
 }
 
