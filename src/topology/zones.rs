@@ -21,6 +21,13 @@ pub struct Gates {
     pub connections: Vec<ConnectionLimit>,
 }
 
+impl Gates {
+    /// Whether every request may go on.
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.connections.is_empty()
+    }
+}
+
 impl Zones {
     /// Those of another configuration.
     pub fn after(&self, config: &Config) -> Zones {

@@ -1,8 +1,9 @@
 //! One try at one peer: a connection, the request, and the head of the answer.
 
 use std::future::poll_fn;
+use std::io;
 use std::pin::pin;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use super::body::ClientEnd;
 use super::connection::Connection;
@@ -166,118 +167,157 @@ impl Exchange<'_> {
     /// Sends the request and waits for the head of the answer, which is then in `Scratch::response`. What the client
     /// may see before that (1xx) is passed on. What the peer has said already is in `Scratch::peer_in`.
     pub async fn ask(&mut self, transaction: &mut Transaction, may_abandon: bool) -> Result<(), End> {
-        let Transaction { peer, upload, answered, .. } = transaction;
-        let rules = self.rules();
-        let repeatable = self.is_repeatable();
-        let limits = Limits { head: rules.proxy.max_response_head, ..Limits::default() };
-        let Exchange { conn, s, body, interim, .. } = self;
-        let Connection { stream: client, deadline, seat, worker, .. } = &mut **conn;
-        let mut waits = Waits::Nobody;
-        let mut interims = 0;
-        let mut send_error = None;
-        let mut begun = false;
-        let end = poll_fn(|cx| {
-            // What is sent goes out after the others have thought.
-            if !std::mem::replace(&mut begun, true) && worker.crew.steps_aside(cx) {
-                return Poll::Pending;
-            }
-            let mut progress = false;
-            if !upload.is_done() {
-                match upload.poll(cx, client, &mut peer.stream, s, body, &mut progress) {
-                    Poll::Pending | Poll::Ready(Ok(())) => {}
-                    Poll::Ready(Err(Stopped::Client(end))) => return Poll::Ready(Err(End::Client(end))),
-                    Poll::Ready(Err(Stopped::Peer(error))) => {
-                        // It may have answered before it closed: 413, say. The next read tells, but the kernel's
-                        // word that there is something to read may come later than the error of the write.
-                        upload.give_up();
-                        send_error = Some(error);
-                    }
-                }
-            }
-            // The head, after any number of interim ones.
-            loop {
-                if !s.peer_in.is_empty() {
-                    match s.response.parse(s.peer_in.data(), &limits) {
-                        Err(reject) => return Poll::Ready(Err(End::Peer(malformed(&reject)))),
-                        Ok(Progress::Partial) => {}
-                        Ok(Progress::Complete { consumed }) => {
-                            s.peer_in.consume(consumed);
-                            if !s.response.is_interim() {
-                                if s.response.status() == 101 && !is_agreed(s) {
-                                    return Poll::Ready(Err(End::Peer(malformed(&"it switches protocols unasked"))));
-                                }
-                                *answered = worker.now();
-                                return Poll::Ready(Ok(()));
-                            }
-                            interims += 1;
-                            if interims > MAX_INTERIM {
-                                return Poll::Ready(Err(End::Peer(malformed(&TOO_MANY_INTERIM))));
-                            }
-                            // 100 was answered by weir itself, as soon as it wanted the body.
-                            if s.request.version() >= Version::Http11 && s.response.status() != 100 {
-                                headers::write_interim(&mut s.to_client, &s.response);
-                                *interim = true;
-                            }
-                            s.response.clear();
-                            progress = true;
-                            continue;
-                        }
-                    }
-                }
-                match peer.stream.poll_fill(&mut s.peer_in, cx, limits.head.saturating_add(HEADROOM)) {
-                    Poll::Ready(Ok(1..)) => {
-                        peer.untested = false;
-                        progress = true;
-                        if worker.crew.steps_aside(cx) {
-                            deadline.set(worker.now(), waits.limit(rules));
-                            return Poll::Pending;
-                        }
-                    }
-                    Poll::Ready(Ok(0)) => {
-                        let failure = if send_error.is_some() { Failure::Send } else { Failure::Closed };
-                        let words = match s.peer_in.is_empty() {
-                            true => "closed the connection without an answer",
-                            false => "closed the connection within the head of its answer",
-                        };
-                        return Poll::Ready(Err(End::Peer(Trouble::new(failure, words))));
-                    }
-                    Poll::Ready(Err(error)) => {
-                        let trouble = match &send_error {
-                            Some(error) => peer.stream.trouble(Failure::Send, error),
-                            None => peer.stream.trouble(Failure::Closed, &error),
-                        };
-                        return Poll::Ready(Err(End::Peer(trouble)));
-                    }
-                    Poll::Pending => break,
-                }
-            }
-            // Only what no byte was answered to, and may go elsewhere.
-            let elsewhere = !upload.wrote() || (repeatable && body.replayable());
-            if may_abandon && elsewhere && s.peer_in.is_empty() && !*interim && seat.slot.is_abandoned() {
-                return Poll::Ready(Err(End::Peer(Trouble::abandoned())));
-            }
-            // Interim answers go out as they come.
-            while !s.to_client.is_empty() {
-                match client.poll_write(cx, &[std::io::IoSlice::new(&s.to_client)]) {
-                    Poll::Ready(Ok(n)) => drop(s.to_client.drain(..n)),
-                    Poll::Ready(Err(_)) => return Poll::Ready(Err(End::Left)),
-                    Poll::Pending => break,
-                }
-            }
-            let now_waits = Waits::of(upload);
-            if now_waits != Waits::ClientBody && client.has_left(cx, &mut s.client_in) {
-                let whole = now_waits == Waits::PeerAnswers;
-                return Poll::Ready(Err(if whole { End::Left } else { End::Client(ClientEnd::Gone) }));
-            }
-            if progress || now_waits != waits {
-                waits = now_waits;
-                deadline.set(worker.now(), waits.limit(rules));
-            }
-            deadline.poll(cx).map(|()| Err(waits.expired(rules)))
-        })
-        .await;
-        seat.slot.wait_for(None);
+        let mut asking = Asking { may_abandon, begun: false, waits: Waits::Nobody, interims: 0, send_error: None };
+        let end = poll_fn(|cx| asking.poll(cx, self, transaction)).await;
+        self.conn.seat.slot.wait_for(None);
         end
+    }
+}
+
+/// A peer that is being asked.
+struct Asking {
+    may_abandon: bool,
+    begun: bool,
+    waits: Waits,
+    interims: u32,
+    send_error: Option<io::Error>,
+}
+
+impl Asking {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut Exchange<'_>,
+        transaction: &mut Transaction,
+    ) -> Poll<Result<(), End>> {
+        // What is sent goes out after the others have thought about theirs.
+        if !std::mem::replace(&mut self.begun, true) && exchange.conn.worker.crew.steps_aside(cx) {
+            return Poll::Pending;
+        }
+        let rules = exchange.rules();
+        let mut progress = false;
+        if !transaction.upload.is_done() {
+            self.send(cx, exchange, transaction, &mut progress)?;
+        }
+        if let Poll::Ready(end) = self.hear(cx, exchange, transaction, &mut progress) {
+            return Poll::Ready(end);
+        }
+        let repeatable = exchange.is_repeatable();
+        let Transaction { upload, .. } = transaction;
+        let Exchange { conn, s, body, interim, .. } = exchange;
+        let Connection { stream: client, deadline, seat, worker, .. } = &mut **conn;
+        // Only what no byte was answered to, and may go elsewhere.
+        let elsewhere = !upload.wrote() || (repeatable && body.replayable());
+        if self.may_abandon && elsewhere && s.peer_in.is_empty() && !*interim && seat.slot.is_abandoned() {
+            return Poll::Ready(Err(End::Peer(Trouble::abandoned())));
+        }
+        // Interim answers go out as they come.
+        while !s.to_client.is_empty() {
+            match client.poll_write(cx, &[io::IoSlice::new(&s.to_client)]) {
+                Poll::Ready(Ok(n)) => drop(s.to_client.drain(..n)),
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(End::Left)),
+                Poll::Pending => break,
+            }
+        }
+        let waits = Waits::of(upload);
+        if waits != Waits::ClientBody && client.has_left(cx, &mut s.client_in) {
+            let whole = waits == Waits::PeerAnswers;
+            return Poll::Ready(Err(if whole { End::Left } else { End::Client(ClientEnd::Gone) }));
+        }
+        if progress || waits != self.waits {
+            self.waits = waits;
+            deadline.set(worker.now(), waits.limit(rules));
+        }
+        deadline.poll(cx).map(|()| Err(waits.expired(rules)))
+    }
+
+    /// Sends what goes of the request.
+    fn send(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut Exchange<'_>,
+        transaction: &mut Transaction,
+        progress: &mut bool,
+    ) -> Result<(), End> {
+        let Transaction { peer, upload, .. } = transaction;
+        let Exchange { conn, s, body, .. } = exchange;
+        match upload.poll(cx, &mut conn.stream, &mut peer.stream, s, body, progress) {
+            Poll::Pending | Poll::Ready(Ok(())) => Ok(()),
+            Poll::Ready(Err(Stopped::Client(end))) => Err(End::Client(end)),
+            Poll::Ready(Err(Stopped::Peer(error))) => {
+                // It may have answered before it closed: 413, say. The next read tells, but the kernel's
+                // word that there is something to read may come later than the error of the write.
+                upload.give_up();
+                self.send_error = Some(error);
+                Ok(())
+            }
+        }
+    }
+
+    /// Hears the head, after any number of interim ones.
+    fn hear(
+        &mut self,
+        cx: &mut Context<'_>,
+        exchange: &mut Exchange<'_>,
+        transaction: &mut Transaction,
+        progress: &mut bool,
+    ) -> Poll<Result<(), End>> {
+        let rules = exchange.rules();
+        let limits = Limits { head: rules.proxy.max_response_head, ..Limits::default() };
+        let Transaction { peer, answered, .. } = transaction;
+        let Exchange { conn, s, interim, .. } = exchange;
+        loop {
+            if !s.peer_in.is_empty() {
+                match s.response.parse(s.peer_in.data(), &limits) {
+                    Err(reject) => return Poll::Ready(Err(End::Peer(malformed(&reject)))),
+                    Ok(Progress::Partial) => {}
+                    Ok(Progress::Complete { consumed }) => {
+                        s.peer_in.consume(consumed);
+                        if !s.response.is_interim() {
+                            if s.response.status() == 101 && !is_agreed(s) {
+                                return Poll::Ready(Err(End::Peer(malformed(&"it switches protocols unasked"))));
+                            }
+                            *answered = conn.worker.now();
+                            return Poll::Ready(Ok(()));
+                        }
+                        self.interims += 1;
+                        if self.interims > MAX_INTERIM {
+                            return Poll::Ready(Err(End::Peer(malformed(&TOO_MANY_INTERIM))));
+                        }
+                        // 100 was answered by weir itself, as soon as it wanted the body.
+                        if s.request.version() >= Version::Http11 && s.response.status() != 100 {
+                            headers::write_interim(&mut s.to_client, &s.response);
+                            *interim = true;
+                        }
+                        s.response.clear();
+                        *progress = true;
+                        continue;
+                    }
+                }
+            }
+            match peer.stream.poll_fill(&mut s.peer_in, cx, limits.head.saturating_add(HEADROOM)) {
+                Poll::Ready(Ok(1..)) => {
+                    peer.untested = false;
+                    *progress = true;
+                }
+                Poll::Ready(Ok(0)) => {
+                    let failure = if self.send_error.is_some() { Failure::Send } else { Failure::Closed };
+                    let words = match s.peer_in.is_empty() {
+                        true => "closed the connection without an answer",
+                        false => "closed the connection within the head of its answer",
+                    };
+                    return Poll::Ready(Err(End::Peer(Trouble::new(failure, words))));
+                }
+                Poll::Ready(Err(error)) => {
+                    let trouble = match &self.send_error {
+                        Some(error) => peer.stream.trouble(Failure::Send, error),
+                        None => peer.stream.trouble(Failure::Closed, &error),
+                    };
+                    return Poll::Ready(Err(End::Peer(trouble)));
+                }
+                Poll::Pending => return Poll::Pending,
+            }
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::apart;
 use super::attempt::{End, PeerConn, Transaction};
 use super::body::ClientEnd;
 use super::choice::{Unleased, nobody_reply};
@@ -87,9 +88,15 @@ impl Exchange<'_> {
     pub async fn attempts(&mut self) -> Reached {
         let mut course = Course::default();
         loop {
-            let mut attempt = match self.begin(&mut course).await {
-                Ok(attempt) => attempt,
-                Err(reached) => return reached,
+            let leased = match self.lease(&course.tried) {
+                Ok(leased) => Ok(leased),
+                Err(Some(nobody)) => Err(Unleased::Nobody(nobody)),
+                // Boxed: few have to wait.
+                Err(None) => apart(|| self.lease_later(&course.tried)).await,
+            };
+            let mut attempt = match leased {
+                Ok((group, lease)) => self.begin(&mut course, group, lease),
+                Err(unleased) => return self.unleased(&mut course, unleased),
             };
             let mut connected = None;
             let hedge = if course.hedged { None } else { self.hedge_delay(&attempt.group) };
@@ -107,19 +114,15 @@ impl Exchange<'_> {
         }
     }
 
-    /// Somebody to ask.
-    async fn begin(&mut self, course: &mut Course) -> Result<Attempt, Reached> {
-        let (group, lease) = match self.lease(&course.tried, self.is_repeatable()).await {
-            Ok(leased) => leased,
-            Err(unleased) => return Err(self.unleased(course, unleased)),
-        };
+    /// There is somebody to ask.
+    fn begin(&self, course: &mut Course, group: Local<Group>, lease: Lease) -> Attempt {
         let proxy = self.rules().proxy;
         course.made += 1;
         course.since.get_or_insert(lease.began());
         // Given up only for the sake of another try.
         let tries = group.tries(proxy.next_upstream_tries);
         let may_abandon = proxy.next_upstream.error && course.made < tries.in_all && course.asked + 1 < tries.asked;
-        Ok(Attempt { group, lease, may_abandon })
+        Attempt { group, lease, may_abandon }
     }
 
     /// Nobody can be asked.
@@ -289,26 +292,31 @@ impl Exchange<'_> {
         loop {
             self.conn.seat.slot.wait_for(Some(lease.peer().id));
             let http2 = self.rules().proxy.http_version == HttpVersion::Http2;
-            let mut peer_conn;
-            if let Some(idle) = self.take_idle(lease, sending.fresh || http2, trust, certain) {
+            let mut transaction = if let Some(idle) = self.take_idle(lease, sending.fresh || http2, trust, certain) {
                 *connected = Some(Duration::ZERO);
-                peer_conn = idle;
+                self.address(attempt, idle, http2)
             } else {
                 // Boxed, so that a request over an idle connection, as most are, is a small future.
-                peer_conn = Box::pin(self.reach(attempt, http2)).await.map_err(|end| (end, sending.sent))?;
+                let opened = apart(|| self.reach(attempt, http2)).await.map_err(|end| (end, sending.sent))?;
                 *connected = Some(self.conn.worker.now().since(lease.began()));
-            }
-            self.write_head(group, http2);
-            let upload = Upload::new(self.s, &self.body, &mut peer_conn.stream);
-            peer_conn.reuse.requests += 1;
-            let mut transaction = Transaction::new(peer_conn, upload, lease.began());
-            self.s.response.clear();
-            self.s.peer_in.clear();
+                self.address(attempt, opened, http2)
+            };
             match self.ask(&mut transaction, *may_abandon).await {
                 Ok(()) => return Ok(transaction),
                 Err(end) => self.try_again(&mut sending, &transaction, end)?,
             }
         }
+    }
+
+    /// The request as it goes over this connection.
+    fn address(&mut self, attempt: &Attempt, mut peer: PeerConn, http2: bool) -> Box<Transaction> {
+        peer.reuse.requests += 1;
+        let mut transaction = Transaction::new(peer, Upload::new(), attempt.lease.began());
+        self.write_head(&attempt.group, http2);
+        transaction.upload.begin(self.s, &self.body, &mut transaction.peer.stream);
+        self.s.response.clear();
+        self.s.peer_in.clear();
+        transaction
     }
 
     /// A connection for the attempt that nobody has used, or one that others use as well.

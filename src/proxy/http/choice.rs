@@ -23,37 +23,45 @@ pub enum Unleased {
 }
 
 impl Exchange<'_> {
-    /// A peer for the next attempt, from the present snapshot. Waits where the group's rules say so.
-    pub async fn lease(&mut self, tried: &Tried, repeatable: bool) -> Result<(Local<Group>, Lease), Unleased> {
+    /// A peer for the next attempt, from the present snapshot, if there is one at once. If there is none, why; `None`: waiting may
+    /// help.
+    pub fn lease(&mut self, tried: &Tried) -> Result<(Local<Group>, Lease), Option<Nobody>> {
         let now = self.conn.worker.now();
         let Some(group) = self.conn.worker.group(self.route.group) else {
-            return Err(Unleased::Nobody(Nobody::no_group()));
+            return Err(Some(Nobody::no_group()));
         };
         let mut key = std::mem::take(&mut self.s.key);
         key.clear();
         let scope = self.story.scope(self.conn, self.s, Some(self.route));
         key_of(&group, &scope, &mut key);
         self.hint = affinity::hint(&group, &scope, now);
-        let ask = Ask { key: &key, repeatable, tried, bound: self.hint.tag };
-        let leased = match group.try_lease(&ask, now) {
-            Ok(lease) => Ok((group, lease)),
-            Err(Refused::Nobody(nobody)) if self.is_present(&group) => Err(Unleased::Nobody(nobody)),
-            Err(_) => {
-                drop(group);
-                // Boxed: few have to wait.
-                let leased = Box::pin(self.wait(&ask)).await;
-                let waited = self.conn.worker.now().since(now);
-                *self.story.queue_time.get_or_insert_default() += waited;
-                leased
-            }
-        };
+        let leased = group.try_lease(&self.ask_with(&key, tried), now);
         self.s.key = key;
-        leased
+        match leased {
+            Ok(lease) => Ok((group, lease)),
+            Err(Refused::Nobody(nobody)) if self.is_present(&group) => Err(Some(nobody)),
+            Err(_) => Err(None),
+        }
+    }
+
+    fn ask_with<'t>(&self, key: &'t [u8], tried: &'t Tried) -> Ask<'t> {
+        Ask { key, repeatable: self.is_repeatable(), tried, bound: self.hint.tag }
     }
 
     /// Whether a reload has not replaced the group in this moment: those who are gone by it would be nobody's fault.
     fn is_present(&self, group: &Local<Group>) -> bool {
         self.conn.worker.group(self.route.group).is_some_and(|present| present.is(group))
+    }
+
+    /// The same when there was none: waits where the group's rules say so.
+    pub async fn lease_later(&mut self, tried: &Tried) -> Result<(Local<Group>, Lease), Unleased> {
+        let began = self.conn.worker.now();
+        let key = std::mem::take(&mut self.s.key);
+        let ask = self.ask_with(&key, tried);
+        let leased = self.wait(&ask).await;
+        self.s.key = key;
+        *self.story.queue_time.get_or_insert_default() += self.conn.worker.now().since(began);
+        leased
     }
 
     async fn wait(&mut self, ask: &Ask<'_>) -> Result<(Local<Group>, Lease), Unleased> {

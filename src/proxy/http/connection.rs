@@ -11,7 +11,7 @@ use super::proxied::Proxied;
 use super::scratch::Scratch;
 use super::secure::Security;
 use super::side::Side;
-use super::{answer, http2, in_place, request};
+use super::{answer, apart, http2, in_place, request};
 use crate::clock::Timestamp;
 use crate::config::model::ClientLimits;
 use crate::endpoint::{ClientAddr, Endpoint};
@@ -143,12 +143,12 @@ pub fn serve(seat: Seat, accepted: Accepted, listener: ListenerSpec) -> impl Fut
         connection.seat.slot.occupy().await;
         // What is done now and then is boxed, so that an idle connection's task is small.
         let opens = connection.expects_header || connection.client.hosts.as_ref().is_some_and(|hosts| hosts.is_tls());
-        let mut next = if opens { Box::pin(connection.open()).await } else { Next::Request };
+        let mut next = if opens { apart(|| connection.open()).await } else { Next::Request };
         while let Next::Request = next {
             next = if connection.readable().await { in_place(|| connection.awake()).await } else { Next::Nothing };
         }
         if let Next::Http2 { begun } = next {
-            Box::pin(http2::server::serve(connection, begun)).await;
+            apart(|| http2::server::serve(connection, begun)).await;
         }
     }
 }
@@ -180,17 +180,17 @@ impl Connection {
     /// is left to somebody else.
     async fn awake(&mut self) -> Next {
         let mut scratch = self.worker.spare.borrow_mut().take();
-        if self.requests == 0 && self.client.h2c && Box::pin(self.has_preface(&mut scratch.client_in)).await {
+        if self.requests == 0 && self.client.h2c && apart(|| self.has_preface(&mut scratch.client_in)).await {
             let begun = scratch.client_in.data().to_vec();
             self.worker.spare.borrow_mut().put(scratch);
             return Next::Http2 { begun };
         }
         let after = self.busy(&mut scratch).await;
         match after {
-            After::Linger => Box::pin(self.linger(&mut scratch.client_in)).await,
+            After::Linger => apart(|| self.linger(&mut scratch.client_in)).await,
             // Closing with bytes unread would be a reset, which may destroy the answer.
             After::Close if !scratch.client_in.is_empty() || !self.stream.looks_quiet() => {
-                Box::pin(self.linger(&mut scratch.client_in)).await;
+                apart(|| self.linger(&mut scratch.client_in)).await;
             }
             After::Reset => self.stream.reset_on_close(),
             After::KeepAlive | After::Close => {}
@@ -274,13 +274,13 @@ impl Connection {
                 Head::Nothing => return After::KeepAlive,
                 Head::Gone => return After::Close,
                 Head::TimedOut { began } => {
-                    return Box::pin(request::refuse_late(self, scratch, began)).await;
+                    return apart(|| request::refuse_late(self, scratch, began)).await;
                 }
                 Head::Bad { .. } if self.is_misspoken(scratch.client_in.data()) => {
-                    return Box::pin(self.refuse_preface(scratch)).await;
+                    return apart(|| self.refuse_preface(scratch)).await;
                 }
                 Head::Bad { reject, began } => {
-                    return Box::pin(request::refuse(self, scratch, &reject, began)).await;
+                    return apart(|| request::refuse(self, scratch, &reject, began)).await;
                 }
             };
             self.requests += 1;
@@ -319,7 +319,6 @@ impl Connection {
                     }
                 }
                 match stream.poll_fill(&mut scratch.client_in, cx, wire.head.saturating_add(EMPTY_LINES)) {
-                    Poll::Ready(Ok(1..)) if worker.crew.steps_aside(cx) => return Poll::Pending,
                     Poll::Ready(Ok(1..)) => {}
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(Head::Gone),
                     Poll::Pending => match began {
@@ -417,5 +416,13 @@ mod tests {
         let task = size_of_future(|(seat, accepted, listener)| serve(seat, accepted, listener));
         println!("{task} of {}", size_of::<Connection>());
         assert!(task <= 480, "{task} bytes");
+    }
+
+    #[test]
+    fn a_request_that_waits_fits_into_one_block() {
+        // The allocator is fastest with blocks of up to 1 KiB.
+        let awake = size_of_future(|connection: &'static mut Connection| connection.awake());
+        println!("{awake}");
+        assert!(awake <= 1024, "{awake} bytes");
     }
 }

@@ -1,6 +1,7 @@
 //! How does a peer's answer reach the client, and what is left of both connections then?
 
 use super::affinity::SetCookie;
+use super::apart;
 use super::attempt::Transaction;
 use super::attempts::report;
 use super::connection::{After, Connection};
@@ -22,7 +23,7 @@ impl Exchange<'_> {
     /// Passes on the answer whose head is in the scratch.
     pub async fn deliver(&mut self, mut d: Box<Transaction>) -> After {
         if self.s.response.status() == 101 {
-            return Box::pin(self.tunnel(d)).await;
+            return apart(|| self.tunnel(d)).await;
         }
         if matches!(self.s.response.status(), 200..300) && headers::is_extended_connect(&self.s.request) {
             if let Some(lease) = d.lease.take() {
@@ -54,7 +55,14 @@ impl Exchange<'_> {
         self.conn.stream.announce(delivery == Delivery::Empty);
         let mut relay = Relay::new(delivery);
         relay.closes = !keep;
-        let streamed = relay.stream(self.conn, self.s, &mut d.peer, &mut d.upload, &mut self.body, rules).await;
+        let streamed = match relay.begin(self.s) {
+            // Boxed, for most answers come in one piece.
+            Ok(true) => {
+                apart(|| relay.stream(self.conn, self.s, &mut d.peer, &mut d.upload, &mut self.body, rules)).await
+            }
+            Ok(false) => Ok(()),
+            Err(cut) => Err(cut),
+        };
         let now = self.conn.worker.now();
         if let Some(attempt) = self.s.attempts.get_mut(d.entry) {
             attempt.response_time += now.since(d.answered);
@@ -124,7 +132,7 @@ impl Exchange<'_> {
                 }
                 self.story.why = Some(Why::AnswerBegun);
                 // What did come is the client's.
-                match relay.flush(self.conn, self.s, rules).await {
+                match apart(|| relay.flush(self.conn, self.s, rules)).await {
                     // That it is cut is seen by its framing; without one, only by a reset.
                     Ok(()) if delivery != Delivery::UntilClose => After::Close,
                     _ => After::Reset,

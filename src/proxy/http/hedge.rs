@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep_until, timeout};
 
+use super::apart;
 use super::attempt::{End, HEADROOM, MAX_INTERIM, PeerConn, TOO_MANY_INTERIM, Transaction, malformed};
 use super::attempts::{Asked, Attempt, Course, is_of_connecting, report};
 use super::headers;
@@ -87,8 +88,6 @@ impl<'e> Exchange<'e> {
 
     /// Asks the leased peer, and one other if it does not answer within `delay`. Says how the attempt ended that was not
     /// left, whose lease is in `attempt` then; what became of the other is told already.
-    ///
-    /// Boxed, for it is large, and most requests have none.
     pub fn hedged<'a>(
         &'a mut self,
         course: &'a mut Course,
@@ -99,7 +98,7 @@ impl<'e> Exchange<'e> {
     where
         'e: 'a,
     {
-        Box::pin(self.race(course, attempt, connected, delay))
+        apart(|| self.race(course, attempt, connected, delay))
     }
 
     async fn race(

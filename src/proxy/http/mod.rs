@@ -49,6 +49,14 @@ pub fn in_place<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
     Box::into_pin(Box::write(Box::new_uninit(), make()))
 }
 
+/// A future that few need: in a box, and made and polled behind calls of its own. So it is no part of the future, the stack and the
+/// code of whoever may need it.
+#[cold]
+#[inline(never)]
+pub fn apart<'a, F: Future + 'a>(make: impl FnOnce() -> F) -> Pin<Box<dyn Future<Output = F::Output> + 'a>> {
+    in_place(make)
+}
+
 pub use attempts::report;
 pub use outcome::Trouble;
 pub use scratch::Spare;

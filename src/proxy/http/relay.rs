@@ -61,6 +61,12 @@ impl Relay {
         Relay { delivery, sent_of_out: 0, direct: 0, splice, ended, closes: false, sent: 0, body: 0 }
     }
 
+    /// Takes what came with the head. Whether there is more to come.
+    pub fn begin(&mut self, s: &mut Scratch) -> Result<bool, Cut> {
+        self.decode(s)?;
+        Ok(!self.ended)
+    }
+
     /// Streams until the peer has said all; what was read of it may not be with the client yet: see
     /// [`Relay::flush`]. Meanwhile what is left of the request goes to the peer.
     pub async fn stream(
@@ -72,11 +78,6 @@ impl Relay {
         body: &mut Body,
         rules: Rules<'_>,
     ) -> Result<(), Cut> {
-        // The usual case: head and body came in one piece.
-        self.decode(s)?;
-        if self.ended {
-            return Ok(());
-        }
         let mut waits = Waits::Nobody;
         let Connection { stream: client, deadline, worker, .. } = conn;
         poll_fn(|cx| {

@@ -18,7 +18,7 @@ use super::reply::Reply;
 use super::scratch::Scratch;
 use super::story::Story;
 use super::variables::host_alone;
-use super::{in_place, real_ip, redirect};
+use super::{apart, real_ip, redirect};
 use crate::clock::Timestamp;
 use crate::config::model::PathMatch;
 use crate::endpoint::ClientAddr;
@@ -77,20 +77,25 @@ pub async fn serve(conn: &mut Connection, s: &mut Scratch, began: Timestamp) -> 
     let known = conn.route.take();
     let route = match find_route(conn, s, &mut story, known) {
         Ok(route) => route,
-        Err(unrouted) => return Box::pin(turn_away(conn, s, story, unrouted)).await,
+        Err(unrouted) => return apart(|| turn_away(conn, s, story, unrouted)).await,
     };
     conn.keepalive_timeout = route.client.keepalive_timeout;
     if let Some(fixed) = &route.location.fixed {
         let keep = s.request.framing() == Framing::None && conn.may_keep(&s.request, Some(&route.client));
-        let after = answer_fixed(conn, s, &mut story, &route, fixed, keep).await;
+        let after = apart(|| answer_fixed(conn, s, &mut story, &route, fixed, keep)).await;
         story.tell(conn, s, Some(&route));
         return after;
     }
-    let _held = match limits::enter(conn, s, &mut story, &route).await {
+    // What is not done for most requests is boxed, so that one that waits for its answer is a small future.
+    let gate = match route.gates.is_empty() {
+        true => Gate::Open(Vec::new()),
+        false => apart(|| limits::enter(conn, s, &mut story, &route)).await,
+    };
+    let _held = match gate {
         Gate::Open(held) => held,
         Gate::Closed(reply) => {
             let keep = s.request.framing() == Framing::None && conn.may_keep(&s.request, Some(&route.client));
-            let after = answer(conn, s, &mut story, reply, keep).await;
+            let after = apart(|| answer(conn, s, &mut story, reply, keep)).await;
             story.tell(conn, s, Some(&route));
             return after;
         }
@@ -109,8 +114,7 @@ pub async fn serve(conn: &mut Connection, s: &mut Scratch, began: Timestamp) -> 
     let moved = OnceCell::new();
     let mut exchange =
         Exchange { conn, s, story: &mut story, route: &route, moved: &moved, body, interim: false, hint };
-    // Boxed: the allocator is fastest with blocks of up to 1 KiB, and this and what is around it are two of them.
-    let after = in_place(|| exchange.run()).await;
+    let after = exchange.run().await;
     story.tell(conn, s, Some(moved.get().unwrap_or(&route)));
     conn.route = Some(route);
     after
@@ -135,13 +139,28 @@ async fn turn_away(conn: &mut Connection, s: &mut Scratch, mut story: Story, unr
 impl<'a> Exchange<'a> {
     /// Gathers the body, asks the peers, and answers.
     pub async fn run(&mut self) -> After {
-        if let Framing::Length(length) = self.body.framing
-            && !self.body.allows(length)
-        {
-            return self.answer(Reply::new(413, "the request's body exceeds client_max_body_size"), false).await;
-        }
         self.s.body_in.begin(self.conn.stream.coding(self.body.framing));
-        let after = match self.receive().await {
+        // Boxed, so that a request without a body, as most are, is a small future.
+        let gathered = if self.body.complete { Ok(()) } else { apart(|| self.take_body()).await };
+        let reached = match gathered {
+            Ok(()) => {
+                self.mirror();
+                loop {
+                    match self.attempts().await {
+                        Reached::Moved => match self.reroute() {
+                            Ok(()) => {}
+                            Err(reply) => break Reached::Own(reply),
+                        },
+                        reached => break reached,
+                    }
+                }
+            }
+            Err(ClientEnd::TimedOut) if self.conn.deadline.is_over(self.conn.worker.now()) => {
+                Reached::Own(grpc::DEADLINE)
+            }
+            Err(end) => Reached::Client(end),
+        };
+        let after = match reached {
             Reached::Answer(transaction) => self.deliver(transaction).await,
             Reached::Own(reply) => {
                 let keep = self.body.complete && self.conn.may_keep(&self.s.request, Some(self.rules().client));
@@ -160,34 +179,20 @@ impl<'a> Exchange<'a> {
         after
     }
 
-    /// Takes the body as far as it is gathered, and asks the peers.
-    async fn receive(&mut self) -> Reached {
+    /// Takes the body as far as it is gathered.
+    async fn take_body(&mut self) -> Result<(), ClientEnd> {
+        if let Framing::Length(length) = self.body.framing
+            && !self.body.allows(length)
+        {
+            return Err(ClientEnd::TooLarge);
+        }
         let limits = self.rules().client;
         // Weir answers for itself: the body is wanted, whoever will get it.
-        if self.s.request.expects_continue() && !self.body.complete && self.s.client_in.is_empty() {
+        if self.s.request.expects_continue() && self.s.client_in.is_empty() {
             self.s.to_client.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
-            if let Err(end) = write_all(self.conn, self.s, limits.send_timeout).await {
-                return Reached::Client(end);
-            }
+            write_all(self.conn, self.s, limits.send_timeout).await?;
         }
-        match gather(self.conn, self.s, &mut self.body, limits).await {
-            Ok(()) => {
-                self.mirror();
-                loop {
-                    match self.attempts().await {
-                        Reached::Moved => match self.reroute() {
-                            Ok(()) => {}
-                            Err(reply) => return Reached::Own(reply),
-                        },
-                        reached => return reached,
-                    }
-                }
-            }
-            Err(ClientEnd::TimedOut) if self.conn.deadline.is_over(self.conn.worker.now()) => {
-                Reached::Own(grpc::DEADLINE)
-            }
-            Err(end) => Reached::Client(end),
-        }
+        gather(self.conn, self.s, &mut self.body, limits).await
     }
 
     /// Finds the route once more, in the present snapshot. Its group is there: both were taken from one.
@@ -213,7 +218,7 @@ impl<'a> Exchange<'a> {
 
     /// Sends an answer of weir's own.
     pub async fn answer(&mut self, reply: Reply, keep: bool) -> After {
-        answer(self.conn, self.s, self.story, reply, keep).await
+        apart(|| answer(self.conn, self.s, self.story, reply, keep)).await
     }
 }
 

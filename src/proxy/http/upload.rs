@@ -63,45 +63,38 @@ pub enum Stopped {
 }
 
 impl Upload {
-    /// The sending of what is in `s.to_peer` (the head) and `s.gathered`, and then the rest of `body`.
-    pub fn new(s: &mut Scratch, body: &Body, peer: &mut side::Side) -> Upload {
-        let chunked = !peer.is_http2() && outgoing(body, s) == Framing::Chunked;
-        peer.announce(body.complete && s.gathered.is_empty() && s.body_in.trailers().is_empty());
-        let mut upload = Upload {
-            chunked,
-            head_at: 0,
-            body_at: 0,
-            direct: 0,
-            splice: Splice::default(),
-            ended: body.complete,
-            done: false,
-            cut: false,
-            wrote: false,
-            waits_for: Side::Peer,
-        };
-        if chunked {
-            encode::chunk(&mut s.to_peer, &s.gathered);
-            upload.body_at = s.gathered.len();
-            if body.complete {
-                encode::last_chunk(&mut s.to_peer, s.body_in.trailers());
-            }
-        }
-        upload
-    }
-
-    /// The sending of a request without a body, which is done.
-    pub fn sent() -> Upload {
+    /// One of nothing yet.
+    pub fn new() -> Upload {
         Upload {
             chunked: false,
             head_at: 0,
             body_at: 0,
             direct: 0,
             splice: Splice::default(),
-            ended: true,
-            done: true,
+            ended: false,
+            done: false,
             cut: false,
-            wrote: true,
+            wrote: false,
             waits_for: Side::Peer,
+        }
+    }
+
+    /// The sending of a request without a body, which is done.
+    pub fn sent() -> Upload {
+        Upload { ended: true, done: true, wrote: true, ..Upload::new() }
+    }
+
+    /// Is to send what is in `s.to_peer` (the head) and `s.gathered`, and then the rest of `body`.
+    pub fn begin(&mut self, s: &mut Scratch, body: &Body, peer: &mut side::Side) {
+        self.chunked = !peer.is_http2() && outgoing(body, s) == Framing::Chunked;
+        self.ended = body.complete;
+        peer.announce(body.complete && s.gathered.is_empty() && s.body_in.trailers().is_empty());
+        if self.chunked {
+            encode::chunk(&mut s.to_peer, &s.gathered);
+            self.body_at = s.gathered.len();
+            if body.complete {
+                encode::last_chunk(&mut s.to_peer, s.body_in.trailers());
+            }
         }
     }
 

@@ -1,8 +1,8 @@
 //! Whose turn is it? The connections of a worker are one task of its runtime, and take turns within it.
 //!
-//! So a turn costs little. And those whose turns come together go in step: first all of them read, then all of them think, then
-//! all of them send ([`Crew::steps_aside`]). So the same code, the kernel's or weir's, runs several times in a row and is in the
-//! core's caches, which hold one of the three but not all of them.
+//! So a turn costs little. And those whose turns come together go in step: first all of them read and think, then all of them
+//! send ([`Crew::steps_aside`]). So the same code, the kernel's or weir's, runs several times in a row and is in the core's
+//! caches, which hold one of the two but not both of them.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -22,9 +22,6 @@ use crate::net::budget;
 
 /// How many read before the first of them goes on. Enough for the caches, and few enough that nobody waits long.
 const IN_STEP: usize = 32;
-
-/// How many parts a turn may have behind its first, to read: to think, and to send.
-const PARTS: usize = 2;
 
 /// The connections of one worker, as tasks.
 pub struct Crew {
@@ -152,18 +149,16 @@ impl Crew {
         }
     }
 
-    /// The turns of some, part by part. `further`: memory for a list.
+    /// The turns of some: what they do before they send, and then the rest. `further`: memory for a list.
     fn step(&self, mates: &mut Slab<Box<Mate>>, places: &[usize], further: &mut Vec<usize>) {
         self.look_at_clock();
         self.in_company.set(places.len() > 1);
         self.turns(mates, places, true);
-        for _ in 0..PARTS {
-            std::mem::swap(further, &mut *self.waiting.borrow_mut());
-            self.turns(mates, further, false);
-            further.clear();
-        }
+        std::mem::swap(further, &mut *self.waiting.borrow_mut());
+        self.turns(mates, further, false);
+        further.clear();
         self.turn.set(None);
-        // Who has more to do than a request has parts is polled in the next step.
+        // Who sends to two in one turn goes on in the next step.
         for place in self.waiting.borrow_mut().drain(..) {
             if let Some(mate) = mates.get(place) {
                 mate.waker.wake_by_ref();
