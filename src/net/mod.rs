@@ -24,5 +24,5 @@ pub use deadline::Deadline;
 pub use held::Held;
 pub use inherited::Inherited;
 pub use listener::{Accepted, Listener};
-pub use pool::{Limits, Pools, Reuse};
+pub use pool::{Limits, Pooled, Pools, Reuse};
 pub use stream::Stream;

@@ -38,35 +38,55 @@ pub struct Reuse {
     pub trust: Option<u64>,
 }
 
+/// What a pool keeps. It is in a box from when it was opened until it is closed, and only that is handed about.
+pub trait Pooled {
+    /// The connection; `None`: it is none of its own, and not kept.
+    fn stream(&mut self) -> Option<&mut Stream>;
+
+    /// Its history.
+    fn reuse(&self) -> &Reuse;
+}
+
 #[derive(Debug)]
-struct Idle {
-    stream: Stream,
-    reuse: Reuse,
+struct Idle<C> {
+    conn: Box<C>,
     since: Timestamp,
     until: Timestamp,
 }
 
-#[derive(Debug, Default)]
-struct Pool {
+#[derive(Debug)]
+struct Pool<C> {
     /// Oldest first.
-    idle: Vec<Idle>,
+    idle: Vec<Idle<C>>,
     /// The peer was seen to close a connection after this much idle time.
     closes_after: Option<(Duration, Timestamp)>,
 }
 
 /// The pools of one worker.
-#[derive(Debug, Default)]
-pub struct Pools {
-    by_peer: HashMap<PeerId, Pool, BuildIdHasher>,
+#[derive(Debug)]
+pub struct Pools<C> {
+    by_peer: HashMap<PeerId, Pool<C>, BuildIdHasher>,
 }
 
-impl Pools {
+impl<C> Default for Pools<C> {
+    fn default() -> Pools<C> {
+        Pools { by_peer: HashMap::default() }
+    }
+}
+
+impl<C> Default for Pool<C> {
+    fn default() -> Pool<C> {
+        Pool { idle: Vec::new(), closes_after: None }
+    }
+}
+
+impl<C: Pooled> Pools<C> {
     /// The most recently used idle connection to `peer` that is not known to be closed. With `certain` the kernel is
     /// asked, which costs a system call but leaves only a close that is on its way: for what must not be sent twice.
-    pub fn take(&mut self, peer: PeerId, trust: Option<u64>, certain: bool, now: Timestamp) -> Option<(Stream, Reuse)> {
+    pub fn take(&mut self, peer: PeerId, trust: Option<u64>, certain: bool, now: Timestamp) -> Option<Box<C>> {
         let pool = self.by_peer.get_mut(&peer)?;
         while let Some(mut idle) = pool.idle.pop() {
-            if idle.reuse.trust != trust {
+            if idle.conn.reuse().trust != trust {
                 // From before a reload that changed what the peer must prove.
                 continue;
             }
@@ -74,18 +94,19 @@ impl Pools {
                 // Whatever lies below has been idle for longer, but may have been promised more: look on.
                 continue;
             }
-            if !is_idle(&mut idle.stream, certain) {
+            if !is_idle(&mut *idle.conn, certain) {
                 pool.learn(now.since(idle.since), now);
                 continue;
             }
-            return Some((idle.stream, idle.reuse));
+            return Some(idle.conn);
         }
         None
     }
 
     /// Keeps a connection that has just finished a request, if the limits allow; otherwise it is closed. Of a full
     /// pool the least recently used goes.
-    pub fn put(&mut self, peer: PeerId, stream: Stream, reuse: Reuse, limits: &Limits, now: Timestamp) {
+    pub fn put(&mut self, peer: PeerId, conn: Box<C>, limits: &Limits, now: Timestamp) {
+        let reuse = conn.reuse();
         if limits.idle == 0 || reuse.requests >= limits.requests || now.since(reuse.opened) >= limits.age {
             return;
         }
@@ -95,7 +116,7 @@ impl Pools {
         if pool.idle.len() >= limits.idle {
             pool.idle.remove(0);
         }
-        pool.idle.push(Idle { stream, reuse, since: now, until: now + idle_time });
+        pool.idle.push(Idle { conn, since: now, until: now + idle_time });
     }
 
     /// Closes what has been idle too long or was closed by its peer. Called about once a second.
@@ -103,7 +124,7 @@ impl Pools {
         for pool in self.by_peer.values_mut() {
             let mut lesson = None;
             pool.idle.retain_mut(|idle| {
-                let quiet = is_idle(&mut idle.stream, false);
+                let quiet = is_idle(&mut *idle.conn, false);
                 if !quiet {
                     lesson = Some(now.since(idle.since));
                 }
@@ -124,7 +145,7 @@ impl Pools {
     }
 }
 
-impl Pool {
+impl<C> Pool<C> {
     fn learn(&mut self, idle_for: Duration, now: Timestamp) {
         if idle_for >= SHORTEST_LESSON {
             self.closes_after = Some((idle_for * 3 / 4, now));
@@ -134,8 +155,8 @@ impl Pool {
 
 /// Whether the peer has neither sent anything nor closed. What only looks busy is asked about: a connection must not be
 /// lost, and a wrong lesson learned, since an answer happened to fill a buffer.
-fn is_idle(stream: &mut Stream, certain: bool) -> bool {
-    (!certain && stream.looks_quiet()) || stream.is_quiet()
+fn is_idle(conn: &mut impl Pooled, certain: bool) -> bool {
+    conn.stream().is_some_and(|stream| (!certain && stream.looks_quiet()) || stream.is_quiet())
 }
 
 /// Half a second before the peer closes it, but never under half of what was promised.

@@ -53,7 +53,7 @@ def weights(found):
         ["at start", *(number(row["base"], 0) for row in found.values())],
         *([says, *(number(row[key], 2) for row in found.values())] for says, key in (
             ("per idle connection, nothing said yet", "fresh"),
-            ("per idle connection, after a request", "used"),
+            ("per idle connection, after two requests", "used"),
             ("per request waiting for its answer", "active"))),
         [f"with {next(iter(found.values()))['connections']:,} idle", *(number(row["total"], 0) for row in found.values())],
         ["with 100,000 idle (extrapolated)",

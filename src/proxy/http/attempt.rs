@@ -19,7 +19,7 @@ use crate::clock::Timestamp;
 use crate::config::model::{ClientLimits, HttpVersion, PathMatch, ProxySettings};
 use crate::health::Outcome;
 use crate::http1::{Limits, Progress, Version};
-use crate::net::Reuse;
+use crate::net::{Pooled, Reuse, Stream};
 use crate::proxy::dial::{self, Content};
 use crate::telemetry::Failure;
 use crate::topology::{Group, Lease, Peer};
@@ -33,6 +33,16 @@ pub struct PeerConn {
     pub reuse: Reuse,
     /// It was idle in the pool and has not said a byte since: the peer may have closed it long ago.
     pub untested: bool,
+}
+
+impl Pooled for PeerConn {
+    fn stream(&mut self) -> Option<&mut Stream> {
+        self.stream.stream()
+    }
+
+    fn reuse(&self) -> &Reuse {
+        &self.reuse
+    }
 }
 
 /// How an attempt ended without a head.
@@ -59,7 +69,7 @@ pub struct Rules<'a> {
 /// step to step.
 pub struct Transaction {
     /// Where the request goes, and the answer comes from.
-    pub peer: PeerConn,
+    pub peer: Box<PeerConn>,
     /// What is left of the request.
     pub upload: Upload,
     /// When the head of the answer came; until then, when it was asked for.
@@ -76,7 +86,7 @@ pub struct Transaction {
 
 impl Transaction {
     /// One that begins.
-    pub fn new(peer: PeerConn, upload: Upload, now: Timestamp) -> Box<Transaction> {
+    pub fn new(peer: Box<PeerConn>, upload: Upload, now: Timestamp) -> Box<Transaction> {
         let (lease, outcome, entry, tag) = (None, Outcome::Neutral, 0, None);
         Box::write(Box::new_uninit(), Transaction { peer, upload, answered: now, lease, outcome, entry, tag })
     }
@@ -85,7 +95,7 @@ impl Transaction {
 impl Exchange<'_> {
     /// Opens a connection to `peer` within `proxy_connect_timeout`: with a PROXY header at its front and TLS behind that,
     /// as its group wants it.
-    pub async fn connect(&mut self, group: &Group, peer: &Peer, may_abandon: bool) -> Result<PeerConn, End> {
+    pub async fn connect(&mut self, group: &Group, peer: &Peer, may_abandon: bool) -> Result<Box<PeerConn>, End> {
         let proxy = self.rules().proxy;
         let header = dial::header(group, self.story.address, &self.conn.client.local);
         let Exchange { conn, s, .. } = self;
@@ -105,7 +115,7 @@ impl Exchange<'_> {
                     trust: group.config.tls.as_ref().map(|tls| tls.id()),
                 };
                 return Poll::Ready(match connected {
-                    Ok(stream) => Ok(PeerConn { stream: Side::Http1(stream), reuse, untested: false }),
+                    Ok(stream) => Ok(Box::new(PeerConn { stream: Side::Http1(stream), reuse, untested: false })),
                     Err(trouble) => Err(End::Peer(trouble)),
                 });
             }

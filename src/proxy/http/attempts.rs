@@ -309,7 +309,7 @@ impl Exchange<'_> {
     }
 
     /// The request as it goes over this connection.
-    fn address(&mut self, attempt: &Attempt, mut peer: PeerConn, http2: bool) -> Box<Transaction> {
+    fn address(&mut self, attempt: &Attempt, mut peer: Box<PeerConn>, http2: bool) -> Box<Transaction> {
         peer.reuse.requests += 1;
         let mut transaction = Transaction::new(peer, Upload::new(), attempt.lease.began());
         self.write_head(&attempt.group, http2);
@@ -320,7 +320,7 @@ impl Exchange<'_> {
     }
 
     /// A connection for the attempt that nobody has used, or one that others use as well.
-    async fn reach(&mut self, attempt: &Attempt, http2: bool) -> Result<PeerConn, End> {
+    async fn reach(&mut self, attempt: &Attempt, http2: bool) -> Result<Box<PeerConn>, End> {
         let Attempt { group, lease, may_abandon } = attempt;
         match http2 {
             true => self.join(group, lease, *may_abandon).await,
@@ -360,13 +360,11 @@ impl Exchange<'_> {
     }
 
     /// An idle connection to the leased peer. `certain`: one that is known to be alive.
-    fn take_idle(&self, lease: &Lease, fresh: bool, trust: Option<u64>, certain: bool) -> Option<PeerConn> {
+    fn take_idle(&self, lease: &Lease, fresh: bool, trust: Option<u64>, certain: bool) -> Option<Box<PeerConn>> {
         if fresh {
             return None;
         }
-        let (stream, reuse) =
-            self.conn.worker.pools.borrow_mut().take(lease.peer().id, trust, certain, lease.began())?;
-        Some(PeerConn { stream: Side::Http1(stream), reuse, untested: true })
+        self.conn.worker.pools.borrow_mut().take(lease.peer().id, trust, certain, lease.began())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::affinity::SetCookie;
 use super::apart;
-use super::attempt::Transaction;
+use super::attempt::{PeerConn, Transaction};
 use super::attempts::report;
 use super::connection::{After, Connection};
 use super::grpc;
@@ -11,11 +11,10 @@ use super::outcome::Trouble;
 use super::relay::{Cut, Relay};
 use super::reply::Reply;
 use super::request::Exchange;
-use super::side::Side;
 use crate::clock::Timestamp;
 use crate::health::Outcome;
 use crate::http1::{Framing, Version};
-use crate::net::{self, Reuse, Stream};
+use crate::net;
 use crate::telemetry::{Answer, Why};
 use crate::topology::Lease;
 
@@ -73,9 +72,9 @@ impl Exchange<'_> {
                 let reusable = d.upload.is_whole() && self.s.body_out.is_done() && relay.took_all(self.s);
                 if let Some(lease) = d.lease.take() {
                     let kept = reusable && framing != Framing::UntilClose && self.s.response.keep_alive();
-                    if let (true, Side::Http1(stream)) = (kept, d.peer.stream) {
-                        let promised = self.s.response.keep_alive_timeout().or(d.peer.reuse.promised);
-                        put_back(self.conn, &lease, stream, Reuse { promised, ..d.peer.reuse }, now);
+                    if kept && !d.peer.stream.is_http2() {
+                        d.peer.reuse.promised = self.s.response.keep_alive_timeout().or(d.peer.reuse.promised);
+                        put_back(self.conn, &lease, d.peer, now);
                     }
                     report(lease.finish(d.outcome, now));
                 }
@@ -172,7 +171,8 @@ impl Exchange<'_> {
     }
 }
 
-fn put_back(conn: &Connection, lease: &Lease, stream: Stream, reuse: Reuse, now: Timestamp) {
+fn put_back(conn: &Connection, lease: &Lease, mut peer: Box<PeerConn>, now: Timestamp) {
+    peer.untested = true;
     // Nobody would ask for it any more.
     if lease.peer().is_gone() {
         return;
@@ -186,6 +186,6 @@ fn put_back(conn: &Connection, lease: &Lease, stream: Stream, reuse: Reuse, now:
         })
     });
     if let Some(limits) = limits {
-        conn.worker.pools.borrow_mut().put(lease.peer().id, stream, reuse, &limits, now);
+        conn.worker.pools.borrow_mut().put(lease.peer().id, peer, &limits, now);
     }
 }

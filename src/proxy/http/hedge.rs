@@ -48,7 +48,7 @@ struct Second {
 
 /// A second peer has begun to answer.
 struct Begun {
-    conn: PeerConn,
+    conn: Box<PeerConn>,
     /// What it has said so far: a head, and what came behind it.
     said: Buffer,
     connected: Duration,
@@ -306,29 +306,28 @@ impl Second {
     }
 
     /// An idle connection, or a stream of one that is there.
-    fn idle(&self, peer: &Peer, now: Timestamp) -> Option<PeerConn> {
+    fn idle(&self, peer: &Peer, now: Timestamp) -> Option<Box<PeerConn>> {
         if self.http2 || self.group.config.keepalive == 0 {
             return None;
         }
         let mut pools = self.worker.pools.borrow_mut();
-        let (stream, reuse) = pools.take(peer.id, self.trust(), true, now)?;
-        Some(PeerConn { stream: Side::Http1(stream), reuse, untested: true })
+        pools.take(peer.id, self.trust(), true, now)
     }
 
-    async fn connect(&self, peer: &Peer, now: Timestamp) -> Result<PeerConn, Trouble> {
+    async fn connect(&self, peer: &Peer, now: Timestamp) -> Result<Box<PeerConn>, Trouble> {
         let reuse = Reuse { opened: now, requests: 0, promised: None, trust: self.trust() };
         if !self.http2 {
             let stream = self.open(peer, Content::Http).await?;
-            return Ok(PeerConn { stream: Side::Http1(stream), reuse, untested: false });
+            return Ok(Box::new(PeerConn { stream: Side::Http1(stream), reuse, untested: false }));
         }
         if self.header.is_some() {
             let stream = Box::new(self.link(peer).await?.alone(&self.worker));
-            return Ok(PeerConn { stream: Side::Http2(stream), reuse, untested: false });
+            return Ok(Box::new(PeerConn { stream: Side::Http2(stream), reuse, untested: false }));
         }
         loop {
             match Peers::enter(&self.worker, peer.id, self.trust(), self.worker.now()) {
                 Entry::Stream(stream, untested) => {
-                    return Ok(PeerConn { stream: Side::Http2(stream), reuse, untested });
+                    return Ok(Box::new(PeerConn { stream: Side::Http2(stream), reuse, untested }));
                 }
                 Entry::Wait(opening) => {
                     if let Ended::Failed(trouble) = poll_fn(|cx| opening.poll(cx)).await {

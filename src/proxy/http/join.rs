@@ -28,7 +28,7 @@ pub fn limits_of(group: &Group) -> net::Limits {
 
 impl Exchange<'_> {
     /// A stream to the leased peer, over a connection that has room for it or a new one.
-    pub async fn join(&mut self, group: &Group, lease: &Lease, may_abandon: bool) -> Result<PeerConn, End> {
+    pub async fn join(&mut self, group: &Group, lease: &Lease, may_abandon: bool) -> Result<Box<PeerConn>, End> {
         let wants_tunnel = headers::extended_connect(&self.s.request).is_some();
         // What came by HTTP/2 has its key from weir.
         if wants_tunnel && self.s.request.version() != Version::Http2 && !websocket::is_handshake(&self.s.request) {
@@ -47,7 +47,7 @@ impl Exchange<'_> {
             }
         };
         let reuse = Reuse { opened: self.conn.worker.now(), requests: 0, promised: None, trust: None };
-        Ok(PeerConn { stream: Side::Http2(stream), reuse, untested })
+        Ok(Box::new(PeerConn { stream: Side::Http2(stream), reuse, untested }))
     }
 
     async fn stream(

@@ -57,6 +57,7 @@ pub fn apart<'a, F: Future + 'a>(make: impl FnOnce() -> F) -> Pin<Box<dyn Future
     in_place(make)
 }
 
+pub use attempt::PeerConn;
 pub use attempts::report;
 pub use outcome::Trouble;
 pub use scratch::Spare;

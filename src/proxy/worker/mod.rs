@@ -34,7 +34,7 @@ use crew::Crew;
 use super::complaints::Complaints;
 use super::datagram::Port;
 use super::http::connection::Client;
-use super::http::{Spare, http2};
+use super::http::{PeerConn, Spare, http2};
 use listening::Listening;
 use seats::Seats;
 
@@ -43,7 +43,7 @@ pub struct Worker {
     /// The clock.
     pub clock: Clock,
     /// Idle connections to peers.
-    pub pools: RefCell<Pools>,
+    pub pools: RefCell<Pools<PeerConn>>,
     /// Shared connections to peers that speak HTTP/2.
     pub http2: RefCell<http2::Peers>,
     /// Where finished requests are told.
