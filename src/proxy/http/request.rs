@@ -86,7 +86,7 @@ pub async fn serve(conn: &mut Connection, s: &mut Scratch, began: Timestamp) -> 
         story.tell(conn, s, Some(&route));
         return after;
     }
-    let _held = match limits::enter(conn, s, &mut story, &route).await {
+    let held = match limits::enter(conn, s, &mut story, &route).await {
         Gate::Open(held) => held,
         Gate::Closed(reply) => {
             let keep = s.request.framing() == Framing::None && conn.may_keep(&s.request, Some(&route.client));
@@ -110,8 +110,12 @@ pub async fn serve(conn: &mut Connection, s: &mut Scratch, began: Timestamp) -> 
     let mut exchange =
         Exchange { conn, s, story: &mut story, route: &route, moved: &moved, body, interim: false, hint };
     // Boxed: the allocator is fastest with blocks of up to 1 KiB, and this and what is around it are two of them.
-    let after = in_place(|| exchange.run()).await;
-    story.tell(conn, s, Some(moved.get().unwrap_or(&route)));
+    let mut after = in_place(|| exchange.run()).await;
+    match &mut after {
+        // It goes on, and is told by the tunnel.
+        After::Tunnel(tunnel) => tunnel.held = held,
+        _ => story.tell(conn, s, Some(moved.get().unwrap_or(&route))),
+    }
     conn.route = Some(route);
     after
 }
