@@ -32,8 +32,8 @@ pub struct Tunnel {
     conversation: Conversation,
     peer: Side,
     usage: Usage,
-    /// One direction is over.
-    half: bool,
+    /// What had been said when last somebody spoke, and whether one direction was over.
+    known: (u64, bool),
     route: Arc<Route>,
     story: Story,
     /// What the story is told by.
@@ -81,7 +81,7 @@ impl Exchange<'_> {
             conversation: Conversation { up, down },
             peer,
             usage,
-            half: false,
+            known: (0, false),
             route: Arc::clone(self.route),
             story: self.story.take(),
             record: self.s.record(),
@@ -103,9 +103,9 @@ impl Usage {
 
 impl Tunnel {
     /// Passes on what both say. Ready when it is over, and told.
+    #[inline]
     pub fn poll(&mut self, cx: &mut Context<'_>, conn: &mut Connection) -> Poll<After> {
         let Connection { stream, deadline, worker, .. } = conn;
-        let before = self.conversation.said();
         // Most are plain on both sides, which need not be asked at every step then.
         let polled = match (stream, &mut self.peer) {
             (Side::Http1(client), Side::Http1(peer)) => self.conversation.poll(cx, client, peer),
@@ -114,9 +114,9 @@ impl Tunnel {
         if let Poll::Ready(over) = polled {
             return Poll::Ready(self.end(conn, Some(over)));
         }
-        let half = self.conversation.is_half();
-        if self.conversation.said() != before || half != self.half {
-            self.half = half;
+        let (said, half) = (self.conversation.said(), self.conversation.is_half());
+        if (said, half) != self.known {
+            self.known = (said, half);
             let idle = self.route.location.proxy.tunnel_timeout;
             deadline.set(worker.now(), if half { idle.min(HALF) } else { idle });
         }
@@ -126,6 +126,7 @@ impl Tunnel {
     }
 
     /// `over`: how it has ended; what has not ended by itself is cut here.
+    #[inline(never)]
     fn end(&mut self, conn: &mut Connection, over: Option<Over>) -> After {
         let Tunnel { conversation, story, record, .. } = self;
         self.usage.end(&mut record.attempts, conn.worker.now());
