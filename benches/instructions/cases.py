@@ -33,6 +33,8 @@ class Case:
     requests: list = field(default_factory=lambda: [get()])
     # How many ask at once: more than one, and weir's connections go in step.
     clients: int = 1
+    # What is said there and back instead, once the first request has become a tunnel.
+    message: bytes = b""
 
 
 def requests():
@@ -42,6 +44,8 @@ def requests():
     yield Case("post 1 KiB", config(), [post(b"x" * 1024)])
     yield Case("access log", config(top='access_log = "@DIR@/access.log"'))
     yield Case("new connection to the peer", config(group="keepalive = 0"))
+    # 32 bytes and their framing, there and back.
+    yield Case("websocket message", config(), [get("/ws", fields=UPGRADE)], message=b"x" * 38)
 
     # Sequential requests go to a different peer each, so that a connection kept by one would not serve the next: none is
     # kept, and the work is the same whatever the number of peers. A hashed key stays with its peer and its connection.
@@ -114,6 +118,8 @@ def post(body):
     head = f"POST /form HTTP/1.1\r\nHost: bench.example.org\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
+
+UPGRADE = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
 
 # With Host, what a browser sends.
 TWELVE_FIELDS = """\

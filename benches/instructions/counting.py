@@ -1,5 +1,6 @@
 """How are instructions counted? callgrind counts between two moments, and for each thread by itself."""
 import re, signal, subprocess, time
+from functools import partial
 from pathlib import Path
 
 from lockstep import Wire
@@ -28,9 +29,12 @@ def per_request(weir, case, scratch):
                  weir, "run", "-c", config], stdout=log, stderr=log)
             try:
                 wire.connect(valgrind.pid, await_port(valgrind, folder / "log"), case.clients)
-                wire.exchange(case.requests, WARM_UP)
+                exchange = partial(wire.exchange, case.requests)
+                if case.message:
+                    exchange = partial(wire.talk, case.message, wire.switch(case.requests[0]))
+                exchange(WARM_UP)
                 tell(valgrind, "zero")
-                wire.exchange(case.requests, REQUESTS)
+                exchange(REQUESTS)
                 tell(valgrind, "dump")
             except (OSError, EOFError, RuntimeError) as error:
                 log.seek(0)

@@ -3,6 +3,7 @@ import contextlib, os, select, signal, socket, time
 from pathlib import Path
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 20\r\n\r\nWeb Application [1]\n"
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 SILENCE = 30
 
 
@@ -49,6 +50,27 @@ class Wire:
                     peer.sendall(ANSWER)
             for client in self.clients:
                 self.receive_answer(client)
+
+    def switch(self, request):
+        """Asks for another protocol. The connection on which the backend has agreed."""
+        self.clients[0].sendall(request)
+        peer = self.receive_request()
+        peer.sendall(SWITCH)
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n"):
+            answer += self.some(self.clients[0])
+        if not answer.startswith(b"HTTP/1.1 101 "):
+            raise RuntimeError(f"not the backend's agreement: {answer!r}")
+        return peer
+
+    def talk(self, message, peer, count):
+        """The message there and back so many times."""
+        for _ in range(count):
+            for speaker, listener in ((self.clients[0], peer), (peer, self.clients[0])):
+                speaker.sendall(message)
+                heard = b""
+                while len(heard) < len(message):
+                    heard += self.some(listener)
 
     @contextlib.contextmanager
     def at_once(self):

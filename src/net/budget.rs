@@ -4,9 +4,9 @@
 //! gives each a budget; elsewhere tokio's own holds, which is one for each of its tasks.
 
 use std::cell::Cell;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
-use tokio::task::coop::{self, RestoreOnPending};
+use tokio::task::coop;
 
 /// No budget was given: the connection is polled by tokio.
 const NONE: u32 = u32::MAX;
@@ -31,32 +31,27 @@ pub fn within<T>(poll: impl FnOnce() -> T) -> T {
     poll()
 }
 
-/// A step that may be made. It costs nothing until it has.
-#[must_use = "a step that was made is to be accounted for"]
-pub struct Step(Option<RestoreOnPending>);
-
-/// Ready while something is left. Otherwise the task is woken, and goes on after the others.
+/// Makes a step while something is left. It costs nothing unless it is ready then. Otherwise the task is woken, and goes on after the
+/// others.
 #[inline]
-pub fn poll_step(cx: &mut Context<'_>) -> Poll<Step> {
-    match LEFT.get() {
-        NONE => coop::poll_proceed(cx).map(|restore| Step(Some(restore))),
+pub fn step<T>(cx: &mut Context<'_>, go: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+    let left = LEFT.get();
+    let of_task = match left {
+        NONE => Some(ready!(coop::poll_proceed(cx))),
         0 => {
             cx.waker().wake_by_ref();
-            Poll::Pending
+            return Poll::Pending;
         }
-        _ => Poll::Ready(Step(None)),
-    }
-}
-
-impl Step {
-    /// It was made.
-    #[inline]
-    pub fn made(self) {
-        match self.0 {
+        _ => None,
+    };
+    let made = go(cx);
+    if made.is_ready() {
+        match of_task {
             Some(restore) => restore.made_progress(),
-            None => LEFT.set(LEFT.get().saturating_sub(1)),
+            None => LEFT.set(left - 1),
         }
     }
+    made
 }
 
 #[cfg(test)]
@@ -68,8 +63,7 @@ mod tests {
     fn steps() -> u32 {
         let mut cx = Context::from_waker(Waker::noop());
         let mut made = 0;
-        while let Poll::Ready(step) = poll_step(&mut cx) {
-            step.made();
+        while step(&mut cx, |_| Poll::Ready(())).is_ready() {
             made += 1;
             if made > 10 * TURN {
                 break;
@@ -89,7 +83,7 @@ mod tests {
         within(|| {
             let mut cx = Context::from_waker(Waker::noop());
             for _ in 0..2 * TURN {
-                drop(poll_step(&mut cx));
+                assert!(step(&mut cx, |_| Poll::<()>::Pending).is_pending());
             }
             assert_eq!(steps(), TURN);
         });

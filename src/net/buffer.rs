@@ -26,6 +26,13 @@ struct Spare {
 
 thread_local! {
     static SPARES: RefCell<Spare> = const { RefCell::new(Spare { small: Vec::new(), large: Vec::new() }) };
+    static DESK: RefCell<[u8; SMALL]> = const { RefCell::new([0; SMALL]) };
+}
+
+/// Lends memory of the thread's to whoever is done with it at once. What others have left is in it.
+#[inline]
+pub fn lend<T>(work: impl FnOnce(&mut [u8]) -> T) -> T {
+    DESK.with_borrow_mut(|desk| work(desk))
 }
 
 impl Spare {
@@ -36,13 +43,13 @@ impl Spare {
     }
 
     fn put(&mut self, storage: Vec<u8>) {
-        let kept = match storage.len() {
-            SMALL => &mut self.small,
-            LARGE => &mut self.large,
+        let (kept, most) = match storage.len() {
+            SMALL => (&mut self.small, SPARE / SMALL),
+            LARGE => (&mut self.large, SPARE / LARGE),
             // One that has grown to something between: rare, and not kept.
             _ => return,
         };
-        if kept.len() < SPARE / storage.len() {
+        if kept.len() < most {
             kept.push(storage);
         }
     }
@@ -75,6 +82,7 @@ impl Buffer {
     }
 
     /// Forgets the first `n` bytes.
+    #[inline]
     pub fn consume(&mut self, n: usize) {
         debug_assert!(n <= self.len());
         self.start = (self.start + n).min(self.end);
@@ -157,23 +165,27 @@ impl Buffer {
     }
 
     /// False: there is none to be had.
+    #[inline]
     fn make_room(&mut self, limit: usize) -> bool {
-        let limit = limit.max(SMALL);
         if self.storage.is_empty() {
             let size = if self.bulk { LARGE } else { SMALL };
             self.storage = SPARES.with_borrow_mut(|spares| spares.take(size));
         } else if self.end == self.storage.len() {
-            if self.start > 0 {
-                self.storage.copy_within(self.start..self.end, 0);
-                self.end -= self.start;
-                self.start = 0;
-            }
-            if self.end == self.storage.len() && self.storage.len() < limit {
-                let grown = (self.storage.len() * 2).min(limit);
-                self.storage.resize(grown, 0);
-            }
+            self.move_or_grow(limit.max(SMALL));
         }
         self.end < self.storage.len()
+    }
+
+    fn move_or_grow(&mut self, limit: usize) {
+        if self.start > 0 {
+            self.storage.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        if self.end == self.storage.len() && self.storage.len() < limit {
+            let grown = (self.storage.len() * 2).min(limit);
+            self.storage.resize(grown, 0);
+        }
     }
 
     /// The largest a streaming buffer gets, in bytes: what a connection's memory is bounded by.

@@ -65,7 +65,18 @@ impl Deadline {
     }
 
     /// Ready when the deadline has passed.
+    #[inline]
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.at >= self.armed && self.is_asleep(cx) { Poll::Pending } else { self.poll_timer(cx) }
+    }
+
+    /// Whether the timer has not fired, and whoever polls is woken when it does.
+    fn is_asleep(&self, cx: &Context<'_>) -> bool {
+        let sleeps = self.sleep.as_ref().is_some_and(|sleep| !sleep.is_elapsed());
+        sleeps && self.wakes.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()))
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.at == Timestamp::NEVER {
             return Poll::Pending;
         }
@@ -73,10 +84,10 @@ impl Deadline {
             self.arm();
         }
         loop {
-            let Some(sleep) = self.sleep.as_mut() else { return Poll::Pending };
-            if !sleep.is_elapsed() && self.wakes.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            if self.is_asleep(cx) {
                 return Poll::Pending;
             }
+            let Some(sleep) = self.sleep.as_mut() else { return Poll::Pending };
             // A task that has used up its turn is put off without a word to the timer.
             let heard = coop::has_budget_remaining();
             if sleep.as_mut().poll(cx).is_pending() {

@@ -25,4 +25,5 @@ pub use held::Held;
 pub use inherited::Inherited;
 pub use listener::{Accepted, Listener};
 pub use pool::{Limits, Pooled, Pools, Reuse};
+pub use socket::Socket;
 pub use stream::Stream;

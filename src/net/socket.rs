@@ -73,18 +73,18 @@ impl Socket {
         if self.reader.get() == who && !who.is_null() {
             return Poll::Pending;
         }
-        self.poll_announced(cx, who)
+        self.register_reader(cx)
     }
 
-    /// Registers who is to be woken.
-    fn poll_announced(&self, cx: &mut Context<'_>, who: *const ()) -> Poll<io::Result<()>> {
+    #[inline(never)]
+    fn register_reader(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // A task that has used up its turn is put off without being registered.
         let heard = coop::has_budget_remaining();
         let ready = match &self.kind {
             Kind::Tcp(tcp) => tcp.poll_read_ready(cx),
             Kind::Unix(unix) => unix.poll_read_ready(cx),
         };
-        self.reader.set(if ready.is_pending() && heard { who } else { ptr::null() });
+        self.reader.set(if ready.is_pending() && heard { cx.waker().data() } else { ptr::null() });
         ready
     }
 
@@ -97,6 +97,7 @@ impl Socket {
     }
 
     /// Whether nothing was announced since the last read. Registers nobody, and costs no system call.
+    #[inline]
     pub fn looks_quiet(&self) -> bool {
         self.try_io(Interest::READABLE, || Ok(())).is_err()
     }
@@ -107,23 +108,29 @@ impl Socket {
     /// two atomic operations in a process with threads. What was announced is taken before anybody is registered.
     #[inline]
     pub fn poll_read(&self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
-        let step = ready!(budget::poll_step(cx));
-        loop {
-            match self.transfer(Interest::READABLE, into.len(), || {
-                self.reader.set(ptr::null());
-                Ok(rustix::net::recv(self, &mut *into, RecvFlags::empty())?.0)
-            }) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.poll_read_ready(cx))?,
-                read => {
-                    step.made();
-                    return Poll::Ready(read);
+        budget::step(cx, |cx| {
+            loop {
+                let read = self.transfer(Interest::READABLE, into.len(), || {
+                    self.reader.set(ptr::null());
+                    Ok(rustix::net::recv(self, &mut *into, RecvFlags::empty())?.0)
+                });
+                match read {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.poll_read_ready(cx))?,
+                    read => return Poll::Ready(read),
                 }
             }
-        }
+        })
     }
 
-    /// Writes what the kernel takes of `slices`, returning the count. `last`: the end of this side's sending comes next, without a wait,
+    /// Writes what the kernel takes of `bytes`, returning the count. `last`: the end of this side's sending comes next, without a wait,
     /// and may go in one segment with what is written.
+    #[inline]
+    pub fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8], last: bool) -> Poll<io::Result<usize>> {
+        let flags = if last { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
+        self.poll_send(cx, bytes.len(), || Ok(rustix::net::send(self, bytes, flags)?))
+    }
+
+    /// The same with what stands in several places.
     #[inline]
     pub fn poll_write_vectored(
         &self,
@@ -131,22 +138,30 @@ impl Socket {
         slices: &[io::IoSlice<'_>],
         last: bool,
     ) -> Poll<io::Result<usize>> {
-        let step = ready!(budget::poll_step(cx));
-        let whole = slices.iter().map(|slice| slice.len()).sum();
-        let flags = if last { SendFlags::NOSIGNAL | SendFlags::MORE } else { SendFlags::NOSIGNAL };
-        let write = || match slices {
-            [one] => Ok(rustix::net::send(self, one, flags)?),
-            many => Ok(rustix::io::writev(self, many)?),
-        };
-        loop {
-            match self.transfer(Interest::WRITABLE, whole, write) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.poll_write_ready(cx))?,
-                written => {
-                    step.made();
-                    return Poll::Ready(written);
-                }
+        match slices {
+            [one] => self.poll_write(cx, one, last),
+            many => {
+                let whole = many.iter().map(|slice| slice.len()).sum();
+                self.poll_send(cx, whole, || Ok(rustix::io::writev(self, many)?))
             }
         }
+    }
+
+    #[inline]
+    fn poll_send(
+        &self,
+        cx: &mut Context<'_>,
+        whole: usize,
+        mut send: impl FnMut() -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        budget::step(cx, |cx| {
+            loop {
+                match self.transfer(Interest::WRITABLE, whole, &mut send) {
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(self.poll_write_ready(cx))?,
+                    sent => return Poll::Ready(sent),
+                }
+            }
+        })
     }
 
     /// Moves up to `wanted` bytes, if the kernel has announced that it can. Fewer than that were all there is for now: the
@@ -244,7 +259,7 @@ impl AsyncRead for Socket {
 
 impl AsyncWrite for Socket {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Socket::poll_write_vectored(&self, cx, &[io::IoSlice::new(bytes)], false)
+        Socket::poll_write(&self, cx, bytes, false)
     }
 
     fn poll_write_vectored(

@@ -49,7 +49,7 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Stream::poll_write_vectored(&mut self, cx, &[IoSlice::new(bytes)])
+        Stream::poll_write(&mut self, cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -143,6 +143,12 @@ impl Stream {
         self.tls.is_none()
     }
 
+    /// The socket, if bytes go through it as they are.
+    #[inline]
+    pub fn plain(&self) -> Option<&Socket> {
+        if self.tls.is_none() { Some(&self.socket) } else { None }
+    }
+
     /// What TLS has agreed on; `None`: the connection is plain.
     pub fn tls(&self) -> Option<&Connection> {
         self.tls.as_ref().map(|tls| tls.session.connection())
@@ -165,6 +171,7 @@ impl Stream {
     }
 
     /// Reads into the unused tail of `into`, returning the count; 0 is the end of the stream.
+    #[inline]
     pub fn poll_read(&mut self, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
         if let Some(tls) = &mut self.tls {
             let read = tls.session.poll_read(&mut self.socket, cx, into);
@@ -174,8 +181,17 @@ impl Stream {
         self.socket.poll_read(cx, into)
     }
 
-    /// Writes what the kernel takes of `slices`. With TLS, what fits into its own buffer, which the kernel takes from as
-    /// soon as it can: [`Stream::poll_flush`]. An error means that nothing of `slices` was sent.
+    /// Writes what the kernel takes of `bytes`. With TLS, what fits into its own buffer, which the kernel takes from as
+    /// soon as it can: [`Stream::poll_flush`]. An error means that nothing of them was sent.
+    #[inline]
+    pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &self.tls {
+            None => self.socket.poll_write(cx, bytes, false),
+            Some(_) => self.poll_write_vectored(cx, &[IoSlice::new(bytes)]),
+        }
+    }
+
+    /// The same with what stands in several places.
     pub fn poll_write_vectored(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         if let Some(tls) = &mut self.tls {
             return tls.session.poll_write_vectored(&mut self.socket, cx, slices);
@@ -223,6 +239,7 @@ impl Stream {
 
     /// Whether the kernel has announced neither bytes nor an end since the last read. Costs no system call. May not know
     /// of an end yet, and after a read that filled its buffer to the brim may expect bytes that are not there.
+    #[inline]
     pub fn looks_quiet(&self) -> bool {
         let known = self.tls.as_ref().is_some_and(|tls| tls.session.has_news());
         !known && self.socket.looks_quiet()

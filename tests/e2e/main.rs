@@ -36,6 +36,7 @@ mod takeover;
 mod timeouts;
 mod tls_to_backends;
 mod tls_to_clients;
+mod tunnels;
 mod unix;
 mod warming;
 mod websocket;

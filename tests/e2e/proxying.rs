@@ -1,12 +1,9 @@
 //! Does an exchange survive the proxy? What goes through, what is changed on the way, and what it costs in memory.
 
 use std::io::{Read, Write};
-use std::net::Shutdown;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::Duration;
-
-use socket2::SockRef;
 
 use crate::support::client::Broken;
 use crate::support::raw::Raw;
@@ -448,54 +445,4 @@ fn early_hints_go_to_clients_that_know_them() {
     old.send("GET / HTTP/1.0\r\nHost: weir.test\r\n\r\n");
     let response = old.response();
     assert_eq!((response.interim.as_slice(), response.text().as_str()), ([].as_slice(), "ok"));
-}
-
-#[test]
-fn an_upgrade_becomes_a_tunnel() {
-    let (a, weir) = one();
-    a.next(
-        Script::new()
-            .read_body()
-            .send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
-            .echo(),
-    );
-    let mut client = weir.client();
-    client.send("GET /ws HTTP/1.1\r\nHost: weir.test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
-    let response = client.response();
-    assert_eq!((response.status, response.field("upgrade")), (101, Some("websocket")));
-    client.send("\x00ping");
-    assert_eq!(client.raw(5), b"\x00ping");
-    assert_eq!(a.only_request().field("upgrade"), Some("websocket"));
-    drop(client);
-    eventually("both ends close together", || a.open_connections() == 0);
-}
-
-/// As an application does that has no room: it says so and closes, whatever the client goes on to say.
-#[test]
-fn a_tunnels_peer_that_has_said_all_and_listens_no_more_is_no_clients_fault() {
-    let full = Raw::serving(|mut stream| {
-        let mut head = Vec::new();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).unwrap();
-            head.push(byte[0]);
-        }
-        let agreed = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\nno room";
-        stream.write_all(agreed.as_bytes()).unwrap();
-        stream.shutdown(Shutdown::Write).unwrap();
-        stream.read_exact(&mut [0]).unwrap();
-        SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
-    });
-    let weir = Site::servers([format!("\"{}\"", full.address())]).top("log_format = \"json\"").start();
-    let mut client = weir.client();
-    client.send("GET /ws HTTP/1.1\r\nHost: weir.test\r\nUpgrade: x\r\nConnection: Upgrade\r\n\r\n");
-    assert_eq!(client.response().status, 101);
-    assert_eq!(client.raw(7), b"no room");
-    client.send("x");
-    eventually("it listens no more", || full.open() == 0);
-    // What comes now meets that.
-    client.send("y");
-    let line = weir.wait_for_access("the tunnel", |line| line.contains("\"status\":101"));
-    assert!(!line.contains("client_gone"), "{line}");
-    assert_eq!(client.rest(), b"");
 }

@@ -54,7 +54,8 @@ def weights(found):
         *([says, *(number(row[key], 2) for row in found.values())] for says, key in (
             ("per idle connection, nothing said yet", "fresh"),
             ("per idle connection, after two requests", "used"),
-            ("per request waiting for its answer", "active"))),
+            ("per request waiting for its answer", "active"),
+            ("per open, silent WebSocket", "websocket"))),
         [f"with {next(iter(found.values()))['connections']:,} idle", *(number(row["total"], 0) for row in found.values())],
         ["with 100,000 idle (extrapolated)",
          *(number(row["base"] + 100_000 * row["used"], 0) for row in found.values())]])

@@ -19,11 +19,11 @@ pub trait Speaker {
     fn poll_fill(&mut self, buffer: &mut Buffer, cx: &mut Context<'_>, limit: usize) -> Poll<io::Result<usize>>;
 
     /// Writes what goes now.
-    fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>>;
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
 
     /// The same with what is written last: the end of this side's sending comes next, without a wait.
-    fn poll_write_last(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        self.poll_write(cx, slices)
+    fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write(cx, bytes)
     }
 
     /// Ready when the kernel has all that was written.
@@ -43,12 +43,12 @@ impl Speaker for Stream {
     }
 
     #[inline]
-    fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        self.poll_write_vectored(cx, slices)
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Stream::poll_write(self, cx, bytes)
     }
 
-    fn poll_write_last(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Stream::poll_write_last(self, cx, slices)
+    fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Stream::poll_write_last(self, cx, &[IoSlice::new(bytes)])
     }
 
     #[inline]
@@ -60,6 +60,7 @@ impl Speaker for Stream {
         Stream::shutdown_write(self);
     }
 
+    #[inline]
     fn connection(&self) -> Option<&Stream> {
         Some(self)
     }
@@ -94,14 +95,11 @@ pub enum Over {
     Deaf(Party),
 }
 
-/// How much was said.
-pub type Said = [u64; 4];
-
 impl Conversation {
-    /// Bytes taken and given, each way: changes when something was said.
-    pub fn said(&self) -> Said {
+    /// Bytes taken and given, both ways: grows when something was said.
+    pub fn said(&self) -> u64 {
         let (up, down) = (&self.up, &self.down);
-        [up.read, up.written, down.read, down.written]
+        up.read + up.written + down.read + down.written
     }
 
     /// Whether one direction is over.
@@ -161,12 +159,12 @@ mod tests {
             }
         }
 
-        fn poll_write(&mut self, _: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        fn poll_write(&mut self, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
             if let Some(error) = self.deaf {
                 return Poll::Ready(Err(error.into()));
             }
-            self.heard += std::str::from_utf8(&slices[0]).unwrap();
-            Poll::Ready(Ok(slices[0].len()))
+            self.heard += std::str::from_utf8(bytes).unwrap();
+            Poll::Ready(Ok(bytes.len()))
         }
 
         fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {

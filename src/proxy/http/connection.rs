@@ -11,6 +11,7 @@ use super::proxied::Proxied;
 use super::scratch::Scratch;
 use super::secure::Security;
 use super::side::Side;
+use super::tunnel::Tunnel;
 use super::{answer, apart, http2, in_place, request};
 use crate::clock::Timestamp;
 use crate::config::model::ClientLimits;
@@ -95,7 +96,6 @@ pub struct Connection {
 }
 
 /// What becomes of a connection after a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
     /// The next request may come.
     KeepAlive,
@@ -105,6 +105,8 @@ pub enum After {
     Linger,
     /// The answer was cut: a reset tells the client so.
     Reset,
+    /// Both sides have agreed to speak another protocol.
+    Tunnel(Box<Tunnel>),
 }
 
 /// Serves a client until either side has had enough.
@@ -147,8 +149,14 @@ pub fn serve(seat: Seat, accepted: Accepted, listener: ListenerSpec) -> impl Fut
         while let Next::Request = next {
             next = if connection.readable().await { in_place(|| connection.awake()).await } else { Next::Nothing };
         }
-        if let Next::Http2 { begun } = next {
-            apart(|| http2::server::serve(connection, begun)).await;
+        match next {
+            Next::Request | Next::Nothing => {}
+            Next::Http2 { begun } => apart(|| http2::server::serve(connection, begun)).await,
+            Next::Tunnel(mut tunnel) => {
+                let after = poll_fn(|cx| tunnel.poll(cx, &mut connection)).await;
+                drop(tunnel);
+                apart(|| async { connection.close(after, &mut Buffer::default()).await }).await;
+            }
         }
     }
 }
@@ -159,6 +167,8 @@ enum Next {
     Request,
     /// HTTP/2, of which these bytes were read.
     Http2 { begun: Vec<u8> },
+    /// What both sides have switched to.
+    Tunnel(Box<Tunnel>),
     /// It ends.
     Nothing,
 }
@@ -185,18 +195,27 @@ impl Connection {
             self.worker.spare.borrow_mut().put(scratch);
             return Next::Http2 { begun };
         }
-        let after = self.busy(&mut scratch).await;
-        match after {
-            After::Linger => apart(|| self.linger(&mut scratch.client_in)).await,
-            // Closing with bytes unread would be a reset, which may destroy the answer.
-            After::Close if !scratch.client_in.is_empty() || !self.stream.looks_quiet() => {
-                apart(|| self.linger(&mut scratch.client_in)).await;
+        let next = match self.busy(&mut scratch).await {
+            After::KeepAlive => Next::Request,
+            After::Tunnel(tunnel) => Next::Tunnel(tunnel),
+            after => {
+                apart(|| self.close(after, &mut scratch.client_in)).await;
+                Next::Nothing
             }
-            After::Reset => self.stream.reset_on_close(),
-            After::KeepAlive | After::Close => {}
-        }
+        };
         self.worker.spare.borrow_mut().put(scratch);
-        if after == After::KeepAlive { Next::Request } else { Next::Nothing }
+        next
+    }
+
+    /// Prepares the end that was decided on. `unread`: what was read and nobody has asked for.
+    async fn close(&mut self, after: After, unread: &mut Buffer) {
+        match after {
+            After::Linger => self.linger(unread).await,
+            // Closing with bytes unread would be a reset, which may destroy the answer.
+            After::Close if !unread.is_empty() || !self.stream.looks_quiet() => self.linger(unread).await,
+            After::Reset => self.stream.reset_on_close(),
+            After::KeepAlive | After::Close | After::Tunnel(_) => {}
+        }
     }
 
     /// Whether the client begins with the preface of HTTP/2, within `client_header_timeout`.
@@ -284,9 +303,9 @@ impl Connection {
                 }
             };
             self.requests += 1;
-            let after = request::serve(self, scratch, began).await;
-            if after != After::KeepAlive || scratch.client_in.is_empty() {
-                return after;
+            match request::serve(self, scratch, began).await {
+                After::KeepAlive if !scratch.client_in.is_empty() => {}
+                after => return after,
             }
         }
     }

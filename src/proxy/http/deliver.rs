@@ -22,7 +22,7 @@ impl Exchange<'_> {
     /// Passes on the answer whose head is in the scratch.
     pub async fn deliver(&mut self, mut d: Box<Transaction>) -> After {
         if self.s.response.status() == 101 {
-            return apart(|| self.tunnel(d)).await;
+            return apart(|| self.switch(d)).await;
         }
         if matches!(self.s.response.status(), 200..300) && headers::is_extended_connect(&self.s.request) {
             if let Some(lease) = d.lease.take() {

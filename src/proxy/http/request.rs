@@ -91,7 +91,7 @@ pub async fn serve(conn: &mut Connection, s: &mut Scratch, began: Timestamp) -> 
         true => Gate::Open(Vec::new()),
         false => apart(|| limits::enter(conn, s, &mut story, &route)).await,
     };
-    let _held = match gate {
+    let held = match gate {
         Gate::Open(held) => held,
         Gate::Closed(reply) => {
             let keep = s.request.framing() == Framing::None && conn.may_keep(&s.request, Some(&route.client));
@@ -114,8 +114,12 @@ pub async fn serve(conn: &mut Connection, s: &mut Scratch, began: Timestamp) -> 
     let moved = OnceCell::new();
     let mut exchange =
         Exchange { conn, s, story: &mut story, route: &route, moved: &moved, body, interim: false, hint };
-    let after = exchange.run().await;
-    story.tell(conn, s, Some(moved.get().unwrap_or(&route)));
+    let mut after = exchange.run().await;
+    match &mut after {
+        // It goes on, and is told by the tunnel.
+        After::Tunnel(tunnel) => tunnel.held = held,
+        _ => story.tell(conn, s, Some(moved.get().unwrap_or(&route))),
+    }
     conn.route = Some(route);
     after
 }

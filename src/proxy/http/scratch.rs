@@ -93,8 +93,36 @@ impl Scratch {
         self.attempts.clear();
     }
 
+    /// What of it the request's story is told by, in a memory of its own that holds nothing else.
+    pub fn record(&mut self) -> Box<Scratch> {
+        let mut attempts = std::mem::take(&mut self.attempts);
+        attempts.shrink_to_fit();
+        let (request, response, path) = (self.request.clone(), self.response.clone(), self.path.clone());
+        Box::new(Scratch { request, response, path, attempts, ..Scratch::default() })
+    }
+
     /// Bytes allocated, about.
     fn weight(&self) -> usize {
         self.to_peer.capacity() + self.to_client.capacity() + self.gathered.capacity()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http1::Limits;
+
+    #[test]
+    fn a_record_is_what_a_story_is_told_by_and_takes_no_room_for_more() {
+        let mut scratch = Scratch::default();
+        let head = b"GET /ws HTTP/1.1\r\nHost: h\r\n\r\n";
+        scratch.request.parse(head, &Limits::default()).unwrap();
+        scratch.path.reserve(KEEP);
+        scratch.path.extend_from_slice(b"/ws");
+        scratch.gathered.extend_from_slice(b"a body");
+        let record = scratch.record();
+        assert_eq!((record.request.target(), record.path.as_slice()), (&b"/ws"[..], &b"/ws"[..]));
+        assert_eq!((record.path.capacity(), record.weight()), (3, 0));
+        assert_eq!(scratch.request.target(), b"/ws", "it is a copy: the memory is the next one's");
     }
 }

@@ -211,12 +211,12 @@ impl Speaker for Side {
         Side::poll_fill(self, buffer, cx, limit)
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Side::poll_write(self, cx, slices)
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Side::poll_write(self, cx, &[IoSlice::new(bytes)])
     }
 
-    fn poll_write_last(&mut self, cx: &mut Context<'_>, slices: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        Side::poll_write_last(self, cx, slices)
+    fn poll_write_last(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Side::poll_write_last(self, cx, &[IoSlice::new(bytes)])
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

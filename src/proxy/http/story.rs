@@ -65,6 +65,12 @@ impl Story {
         }
     }
 
+    /// All of it so far, to be told by somebody else.
+    pub fn take(&mut self) -> Story {
+        let blank = Story::new(self.began, self.address);
+        std::mem::replace(self, blank)
+    }
+
     /// The request as templates see it.
     pub fn scope<'a>(&'a self, conn: &'a Connection, s: &'a Scratch, route: Option<&'a Route>) -> Scope<'a> {
         Scope {

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
 use super::entry::Refused;
 use super::{Course, Story, Turn};
@@ -30,6 +30,8 @@ pub(super) struct Session {
     pub(super) course: Course,
     pub(super) story: Story,
     conversation: Conversation,
+    /// What had been said when last somebody spoke.
+    said: u64,
 }
 
 /// Why there is no peer.
@@ -60,39 +62,40 @@ pub fn serve(seat: Seat, accepted: Accepted, route: Arc<StreamRoute>) -> impl Fu
         course: Course::new(route, remote),
         story: Story::new("TCP", remote, worker.next_serial(), worker.clock.now()),
         conversation: Conversation::default(),
+        said: 0,
         worker,
     };
     async move {
         session.seat.slot.occupy().await;
-        session.run().await;
+        // Boxed, so that what only the beginning needs is not kept for the whole session.
+        if let Some((mut peer, lease)) = in_place(|| session.begin()).await {
+            session.deadline.set(session.worker.now(), session.course.route.proxy.timeout);
+            let over = poll_fn(|cx| session.poll(cx, &mut peer)).await;
+            session.end(over, peer, lease);
+        }
     }
 }
 
 impl Session {
-    async fn run(&mut self) {
+    /// A connection to a peer; `None`: there is none, and the story is told.
+    async fn begin(&mut self) -> Option<(Stream, Lease)> {
         let route = &self.course.route;
         let wants_more = route.proxy_protocol || route.acceptor.is_some();
-        // Boxed, so that what only the beginning needs is not kept for the whole session.
-        match if wants_more { Box::pin(self.enter()).await } else { Ok(()) } {
-            Ok(()) => {}
-            Err(Refused::Unknown) => return,
-            Err(Refused::Tls) => {
-                self.story.status = 400;
-                self.story.end = SessionEnd::NoPeer;
-                return self.story.tell(&self.worker, &self.course);
-            }
+        let refused = match if wants_more { Box::pin(self.enter()).await } else { Ok(()) } {
+            Ok(()) => match self.reach().await {
+                Ok(reached) => return Some(reached),
+                Err(Unreached::Left) => None,
+                Err(Unreached::Nobody) => Some(503),
+                Err(Unreached::Failed) => Some(502),
+            },
+            Err(Refused::Unknown) => return None,
+            Err(Refused::Tls) => Some(400),
+        };
+        if let Some(status) = refused {
+            (self.story.status, self.story.end) = (status, SessionEnd::NoPeer);
         }
-        match in_place(|| self.reach()).await {
-            Ok((peer, lease)) => self.relay(peer, lease).await,
-            Err(Unreached::Left) => {}
-            Err(unreached) => {
-                self.story.status = if matches!(unreached, Unreached::Nobody) { 503 } else { 502 };
-                self.story.end = SessionEnd::NoPeer;
-            }
-        }
-        self.story.sent = self.conversation.down.written;
-        self.story.received = self.conversation.up.read;
-        self.story.tell(&self.worker, &self.course);
+        self.tell();
+        None
     }
 
     /// A connection to a peer: one is asked after the other.
@@ -168,24 +171,23 @@ impl Session {
         connected
     }
 
-    /// Passes on what both say, until both have ended, or neither has said anything for `proxy_timeout`. A side that takes
-    /// no more is still listened to; a reset is passed on as one, after what was said before it.
-    async fn relay(&mut self, mut peer: Stream, lease: Lease) {
-        let Session { worker, client, deadline, course, conversation, .. } = self;
-        let idle = course.route.proxy.timeout;
-        deadline.set(worker.now(), idle);
-        let end = poll_fn(|cx| {
-            let before = conversation.said();
-            if let Poll::Ready(over) = conversation.poll(cx, client, &mut peer) {
-                return Poll::Ready(Some(over));
-            }
-            if conversation.said() != before {
-                deadline.set(worker.now(), idle);
-            }
-            deadline.poll(cx).map(|()| None)
-        })
-        .await;
-        let end = match end {
+    /// Passes on what both say. Ready when both have ended, or neither has said anything for `proxy_timeout`, which is `None`. A side that
+    /// takes no more is still listened to; a reset is passed on as one, after what was said before it.
+    fn poll(&mut self, cx: &mut Context<'_>, peer: &mut Stream) -> Poll<Option<Over>> {
+        if let Poll::Ready(over) = self.conversation.poll(cx, &mut self.client, peer) {
+            return Poll::Ready(Some(over));
+        }
+        let said = self.conversation.said();
+        if said != self.said {
+            self.said = said;
+            self.deadline.set(self.worker.now(), self.course.route.proxy.timeout);
+        }
+        self.deadline.poll(cx).map(|()| None)
+    }
+
+    /// It has come to its end, and is told.
+    fn end(&mut self, over: Option<Over>, mut peer: Stream, lease: Lease) {
+        self.story.end = match over {
             None => SessionEnd::Idle,
             Some(Over::Done) => SessionEnd::Done,
             Some(Over::Deaf(Party::Client)) => SessionEnd::ClientReset,
@@ -195,15 +197,21 @@ impl Session {
                 SessionEnd::ClientReset
             }
             Some(Over::Reset(Party::Peer)) => {
-                client.reset_on_close();
+                self.client.reset_on_close();
                 SessionEnd::PeerReset
             }
         };
-        let now = worker.now();
-        course.ended(&lease, now);
+        self.story.status = 200;
+        let now = self.worker.now();
+        self.course.ended(&lease, now);
         // It was there to connect to, and what is said afterwards weir does not understand.
         report(lease.finish(Outcome::Success, now));
-        self.story.status = 200;
-        self.story.end = end;
+        self.tell();
+    }
+
+    fn tell(&mut self) {
+        self.story.sent = self.conversation.down.written;
+        self.story.received = self.conversation.up.read;
+        self.story.tell(&self.worker, &self.course);
     }
 }

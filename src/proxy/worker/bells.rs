@@ -51,7 +51,9 @@ struct Rung {
 
 impl Near {
     fn ring(&self, place: Option<usize>) {
-        self.places.borrow_mut().extend(place);
+        if let Some(place) = place {
+            self.places.borrow_mut().push(place);
+        }
         if self.asleep.take()
             && let Some(sleeper) = &*self.sleeper.borrow()
         {

@@ -155,8 +155,10 @@ impl Crew {
         self.in_company.set(places.len() > 1);
         self.turns(mates, places, true);
         std::mem::swap(further, &mut *self.waiting.borrow_mut());
-        self.turns(mates, further, false);
-        further.clear();
+        if !further.is_empty() {
+            self.turns(mates, further, false);
+            further.clear();
+        }
         self.turn.set(None);
         // Who sends to two in one turn goes on in the next step.
         for place in self.waiting.borrow_mut().drain(..) {

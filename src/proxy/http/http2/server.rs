@@ -20,7 +20,7 @@ use crate::clock::Timestamp;
 use crate::config::model::ClientLimits;
 use crate::http1;
 use crate::net::Deadline;
-use crate::proxy::http::connection::{Client, Connection};
+use crate::proxy::http::connection::{After, Client, Connection};
 use crate::proxy::http::side::Side;
 use crate::proxy::http::{grpc, in_place, request};
 use crate::proxy::worker::{Slot, Worker};
@@ -258,7 +258,7 @@ async fn exchange(mut begun: Box<Begun>) {
     connection.seat.slot.occupy().await;
     let began = connection.worker.now();
     let mut scratch = connection.worker.spare.borrow_mut().take();
-    match heads::compose(&mut scratch.request, head, *open, limits) {
+    let after = match heads::compose(&mut scratch.request, head, *open, limits) {
         Ok(()) => {
             if let (true, Some(limit)) = (grpc::is_call(&scratch.request), grpc::timeout(&scratch.request)) {
                 connection.deadline.bound(began + limit);
@@ -267,7 +267,10 @@ async fn exchange(mut begun: Box<Begun>) {
         }
         Err(reject) => Box::pin(request::refuse(connection, &mut scratch, &reject, began)).await,
     };
+    connection.worker.spare.borrow_mut().put(scratch);
+    if let After::Tunnel(mut tunnel) = after {
+        poll_fn(|cx| tunnel.poll(cx, connection)).await;
+    }
     // What was not ended was cut.
     connection.stream.reset_on_close();
-    connection.worker.spare.borrow_mut().put(scratch);
 }
