@@ -16,6 +16,7 @@ mod by_definition;
 mod cycle;
 mod hash;
 mod histogram;
+mod index;
 mod ip_hash;
 mod ketama;
 mod latency;
