@@ -238,8 +238,8 @@ impl Tier {
         let peer = |i: usize| {
             let text = format!("10.{}.{}.{}:8080", i >> 16, i >> 8 & 255, i & 255);
             let peer = Peer { text, weight: (case.weight)(i), ..Peer::default() };
-            if case.method.goes_by_unfinished() {
-                peer.latency.count_unfinished();
+            if let Some(measure) = case.method.goes_by_unfinished() {
+                peer.latency.count_unfinished(measure);
             }
             peer
         };
@@ -266,7 +266,7 @@ impl Now<'_> {
     fn begin(&self, case: &Case, balancer: &dyn Balancer, peer: usize) -> Option<Timing> {
         self.tier.peers[peer].in_flight.fetch_add(1, SeqCst);
         self.tell(balancer, peer);
-        case.method.goes_by_unfinished().then(|| self.tier.peers[peer].latency.picked(self.now))
+        case.method.goes_by_unfinished().map(|_| self.tier.peers[peer].latency.picked(self.now))
     }
 
     /// It ends.

@@ -1,8 +1,11 @@
 //! Who will answer soonest? (nginx: `ngx_http_upstream_least_time_module.c`)
 
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use super::latency::Latency;
-use super::looks::Looks;
-use super::sample::{self, Sample};
+use super::looks::{Found, Looks};
+use super::sample::Sample;
 use super::scores::Scores;
 use super::speed::{FailTimeout, Speed};
 use super::{Balancer, COMPARE_ALL, Candidates, Measure, Member};
@@ -19,8 +22,9 @@ use super::{Balancer, COMPARE_ALL, Candidates, Measure, Member};
 /// [`Looks`] says that somebody can be due: what time alone changes (averages that fade, a weight that grows) is put right
 /// then, and so is what nobody told.
 ///
-/// Up to [`COMPARE_ALL`] peers it is the best of all of them. Above, it is the best of a [`Sample`]: the next 24 of a
-/// shuffled order, so that everybody comes up in each round, and the 8 fastest that were met.
+/// Up to [`COMPARE_ALL`] peers it is the best of all of them. Above, it is the best of a [`Sample`]: the next 24 in their order,
+/// which is to be shuffled, so that everybody comes up in each round, and the 8 fastest that were met. Instead of all now and
+/// then, each pick asks one.
 #[derive(Debug)]
 pub(super) struct LeastTime {
     measure: Measure,
@@ -28,12 +32,14 @@ pub(super) struct LeastTime {
     fail_timeouts: Box<[FailTimeout]>,
     scores: Scores,
     looks: Looks,
+    /// When the unfinished requests of all were observed last, in ms.
+    observed: AtomicU64,
     /// Only for very many.
     sample: Option<Sample>,
 }
 
 /// How many samples without anybody eligible are drawn before all are compared.
-const SAMPLES: usize = 4;
+const SAMPLES: u64 = 4;
 
 /// How many peers that turn out not to be eligible a pick passes over before it asks all.
 const PATIENCE: usize = 4;
@@ -46,19 +52,22 @@ impl LeastTime {
             fail_timeouts: members.iter().map(|member| member.fail_timeout.into()).collect(),
             scores: Scores::new(members),
             looks: Looks::new(members),
+            observed: AtomicU64::new(0),
             sample: (members.len() > COMPARE_ALL).then(|| Sample::new(members.len())),
         }
     }
 
     /// The best of all.
-    fn of_all(&self, peers: &dyn Candidates) -> Option<usize> {
-        if self.looks.search_is_due(peers.now())
-            && let Some(peer) = self.look_at_all(peers)
+    fn of_all(&self, pick: u64, peers: &dyn Candidates) -> Option<usize> {
+        if self.looks.search_is_due(pick, peers.now())
+            && let Some(peer) = self.look_at_all(pick, peers)
         {
             return Some(peer);
         }
-        if self.inflight {
-            (0..self.fail_timeouts.len()).for_each(|peer| self.observe_unfinished(peer, peers));
+        let now = peers.now().as_millis();
+        if self.inflight && self.observed.load(Relaxed) != now {
+            self.observed.store(now, Relaxed);
+            self.observe_unfinished(0..self.fail_timeouts.len(), peers);
         }
         let best = self.scores.best()?;
         if peers.eligible(best) {
@@ -68,45 +77,28 @@ impl LeastTime {
     }
 
     /// The best of a sample, or `None` if nobody in it is eligible.
-    fn of_sample(&self, sample: &Sample, peers: &dyn Candidates) -> Option<usize> {
-        let mut drawn = [0; sample::SIZE];
-        let mut count = 0;
-        let mut listed = 0;
-        sample.draw(|peer, is_listed| {
-            drawn[count] = peer;
-            count += 1;
-            listed += usize::from(is_listed);
-        });
-        let drawn = &drawn[..count];
-        let (pick, speed) = (self.looks.picks(), |peer: usize| self.scores.speed(peer));
-        let fastest_of = |some: &[usize]| {
-            let faster = |(fastest, by): (Speed, usize), peer: &usize| {
-                let speed = speed(*peer);
-                if speed < fastest { (speed, *peer) } else { (fastest, by) }
-            };
-            some.iter().fold((Speed::NONE, 0), faster)
-        };
-        let (newcomers, newcomer) = fastest_of(&drawn[listed..]);
-        let fastest = newcomers.min(fastest_of(&drawn[..listed]).0);
-        if newcomers != Speed::NONE {
-            sample.met(newcomer, pick, |occupant| newcomers < speed(occupant));
-        }
-        // One of them is asked rather than believed, another one each time, so that by and by everybody is.
-        let asked = *drawn.get(pick as usize % count.max(1))?;
-        if let Some(peer) = self.look_at(asked, fastest, peers) {
+    fn of_sample(&self, sample: &Sample, pick: u64, peers: &dyn Candidates) -> Option<usize> {
+        let drawn = sample.draw(pick);
+        let newcomers = drawn.next.iter().map(|some| self.scores.fastest_in(some.clone())).min().unwrap_or(Speed::NONE);
+        let listed = drawn.short_list.iter().map(|peer| self.scores.speed(*peer)).min();
+        let fastest = listed.map_or(newcomers, |listed| listed.min(newcomers));
+        let newcomer = || drawn.next().find(|peer| self.scores.speed(*peer) == newcomers);
+        sample.met(pick, |listed| newcomers < self.scores.speed(listed), newcomer);
+        // One peer is asked rather than believed, another one each time, so that by and by everybody is.
+        if let Some(asked) = self.looks.whom_to_ask(pick, peers.now())
+            && let Some(peer) = self.look_at(pick, asked, fastest, peers)
+        {
             return Some(peer);
         }
         if self.inflight {
-            drawn.iter().for_each(|peer| self.observe_unfinished(*peer, peers));
+            drawn.next.iter().for_each(|some| self.observe_unfinished(some.clone(), peers));
+            drawn.short_list.iter().for_each(|peer| self.observe_unfinished(*peer..peer + 1, peers));
         }
-        let best = self.scores.best_of(fastest, drawn.iter().copied())?;
+        let best = self.scores.best_drawn(fastest, &drawn)?;
         if peers.eligible(best) {
             return Some(best);
         }
-        let others = |passed: &[usize]| {
-            let others = drawn.iter().copied().filter(|peer| !passed.contains(peer));
-            self.scores.best_of(fastest, others)
-        };
+        let others = |passed: &[usize]| self.scores.best_of(fastest, drawn.all().filter(|peer| !passed.contains(peer)));
         self.past(best, others, peers)
     }
 
@@ -143,24 +135,27 @@ impl LeastTime {
 
     /// Who is due to be looked at. From time to time everybody is asked first.
     #[cold]
-    fn look_at_all(&self, peers: &dyn Candidates) -> Option<usize> {
+    fn look_at_all(&self, pick: u64, peers: &dyn Candidates) -> Option<usize> {
         let all = 0..self.fail_timeouts.len();
-        if self.looks.ask_is_due(peers.now()) {
+        if self.looks.ask_is_due(pick, peers.now()) {
             self.scores.forget_fastest();
             all.clone().for_each(|peer| self.ask(peer, peers));
-            self.looks.asked(peers.now());
+            self.looks.asked(pick, peers.now());
         }
-        let found =
-            self.looks.search(all, self.scores.fastest().micros(), |peer| self.scores.speed(peer).micros(), peers);
+        let found = self.search(pick, all, self.scores.fastest(), peers);
         self.looks.schedule(&found);
         found.due.filter(|peer| self.looks.claim(*peer, peers))
     }
 
     /// Asks a peer, which may be due to be looked at.
-    fn look_at(&self, peer: usize, fastest: Speed, peers: &dyn Candidates) -> Option<usize> {
+    fn look_at(&self, pick: u64, peer: usize, fastest: Speed, peers: &dyn Candidates) -> Option<usize> {
         self.ask(peer, peers);
-        let found = self.looks.search(peer..peer + 1, fastest.micros(), |peer| self.scores.speed(peer).micros(), peers);
+        let found = self.search(pick, peer..peer + 1, fastest, peers);
         found.due.filter(|peer| self.looks.claim(*peer, peers))
+    }
+
+    fn search(&self, pick: u64, some: Range<usize>, fastest: Speed, peers: &dyn Candidates) -> Found {
+        self.looks.search(pick, some, fastest.micros(), |peer| self.scores.speed(peer).micros(), peers)
     }
 
     /// Puts right what is known of a peer.
@@ -179,28 +174,26 @@ impl LeastTime {
         if self.inflight { latency.unfinished(self.measure) } else { None }
     }
 
-    /// The age of a peer's unfinished requests goes into their average with each pick that considers it.
-    fn observe_unfinished(&self, peer: usize, peers: &dyn Candidates) {
-        let latency = peers.latency(peer);
-        let speed = self.scores.speed(peer);
-        if latency.observe_unfinished(self.measure, peers.now()) || speed.waits() {
-            let unfinished = self.unfinished(latency);
-            if speed != Speed::NONE {
-                self.scores.set_speed(peer, speed.with_unfinished(unfinished));
-            }
-        }
+    /// The age of their unfinished requests goes into the averages of some neighbours, as far as they can have any.
+    fn observe_unfinished(&self, some: Range<usize>, peers: &dyn Candidates) {
+        self.scores.busy_in(some, |peer| {
+            let latency = peers.latency(peer);
+            latency.observe_unfinished(self.measure, peers.now());
+            self.scores.set_unfinished(peer, self.unfinished(latency));
+        });
     }
 }
 
 impl Balancer for LeastTime {
     fn pick(&self, peers: &dyn Candidates, _key: &[u8]) -> Option<usize> {
+        let pick = self.looks.next_pick();
         let found = match &self.sample {
-            None => self.of_all(peers),
-            Some(sample) => (0..SAMPLES).find_map(|_| self.of_sample(sample, peers)),
+            None => self.of_all(pick, peers),
+            Some(sample) => (0..SAMPLES).find_map(|further| self.of_sample(sample, pick + further, peers)),
         };
         // If nobody is known who could be picked, that is for the peers to say.
         let peer = found.or_else(|| self.by_asking(peers))?;
-        self.looks.picked(peer, peers.now());
+        self.looks.picked(pick, peer, peers.now());
         self.scores.take_turn(peer);
         Some(peer)
     }
@@ -315,8 +308,11 @@ mod tests {
         let balancer = tier.build(INFLIGHT);
         assert_eq!(tier.picks(&*balancer, 2), "aa");
         let waiting = tier.peers[0].latency.picked(tier.now);
+        tier.peers[0].in_flight = 1;
+        tier.tell(&*balancer, 0);
         tier.now = tier.now + millis(900);
         assert_eq!(tier.picks(&*balancer, 2), "bb");
+        tier.peers[0].in_flight = 0;
         assert_eq!(tier.picks(&*tier.build(LAST_BYTE), 2), "aa", "only if asked for");
         tier.peers[0].latency.finished(waiting, tier.now);
     }

@@ -1,9 +1,11 @@
 //! What does a pick of least_time compare? Two words a peer, side by side in memory, which whoever uses the peer keeps right.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
 use super::alone::Alone;
 use super::best::Best;
+use super::sample::Drawn;
 use super::speed::Speed;
 use super::units::units;
 use super::{FULL, Member};
@@ -19,6 +21,8 @@ use super::{FULL, Member};
 pub(super) struct Scores {
     words: Box<[Words]>,
     shares: Box<[Share]>,
+    /// The lowest load of a peer with a request, whoever it is.
+    least_busy: u64,
     /// The lowest of the speeds; [`UNKNOWN`] from when it grew until somebody needs it.
     fastest: Alone<AtomicU64>,
     /// The turn that was taken last.
@@ -74,7 +78,14 @@ impl Scores {
             load: AtomicU64::new(u64::from(share.load(0)) << 32),
         };
         let shares: Box<[Share]> = members.iter().zip(units(&weights)).map(share).collect();
-        Scores { words: shares.iter().map(idle).collect(), shares, fastest: Alone::default(), turn: Alone::default() }
+        let least_unit = shares.iter().map(|share| share.unit).min().unwrap_or(1);
+        Scores {
+            words: shares.iter().map(idle).collect(),
+            shares,
+            least_busy: (2 * u64::from(least_unit)) << 32,
+            fastest: Alone::default(),
+            turn: Alone::default(),
+        }
     }
 
     /// Whether a peer takes part from now on. To be [`update`](Scores::update)d after that.
@@ -124,7 +135,9 @@ impl Scores {
         if before == speed {
             return;
         }
-        self.words[peer].speed.store(speed, SeqCst);
+        // A peer must not be left without a speed that has room again. The other way about does no harm until the next request.
+        let order = if before == Speed::NONE.word() || speed == Speed::NONE.word() { SeqCst } else { Relaxed };
+        self.words[peer].speed.store(speed, order);
         let fastest = self.fastest.load(Relaxed);
         // At worst the fastest is a little out of date until the next one changes, or all are looked at.
         if speed < fastest {
@@ -154,35 +167,91 @@ impl Scores {
         Speed::of_word(fastest)
     }
 
+    /// Hands over those of some neighbours that have requests, or that are out.
+    pub(super) fn busy_in(&self, some: Range<usize>, mut busy: impl FnMut(usize)) {
+        let first = some.start;
+        let is_busy = |words: &Words| words.load.load(Relaxed) >= self.least_busy;
+        let (fours, rest) = self.words.get(some).unwrap_or_default().as_chunks::<4>();
+        let mut look_at = |from: usize, words: &[Words]| {
+            for (peer, words) in (from..).zip(words) {
+                if is_busy(words) && words.load.load(Relaxed) >> 32 > u64::from(self.shares[peer].unit) {
+                    busy(peer);
+                }
+            }
+        };
+        for (at, four) in fours.iter().enumerate() {
+            if four.iter().any(is_busy) {
+                look_at(first + 4 * at, four);
+            }
+        }
+        look_at(first + 4 * fours.len(), rest);
+    }
+
+    /// For how many ms a peer's unfinished requests have been waiting.
+    pub(super) fn set_unfinished(&self, peer: usize, millis: Option<u64>) {
+        let speed = self.speed(peer);
+        if speed != Speed::NONE {
+            self.set_speed(peer, speed.with_unfinished(millis));
+        }
+    }
+
+    /// The fastest of some neighbours.
+    pub(super) fn fastest_in(&self, some: Range<usize>) -> Speed {
+        let (fours, rest) = self.words.get(some).unwrap_or_default().as_chunks::<4>();
+        let speed = |words: &Words| words.speed.load(Relaxed);
+        let of_four = |[a, b, c, d]: &[Words; 4]| speed(a).min(speed(b)).min(speed(c).min(speed(d)));
+        let none = Speed::NONE.word();
+        Speed::of_word(rest.iter().map(speed).fold(fours.iter().map(of_four).fold(none, u64::min), u64::min))
+    }
+
+    /// The best of a sample, compared with the fastest of it.
+    pub(super) fn best_drawn(&self, fastest: Speed, drawn: &Drawn) -> Option<usize> {
+        let mut best = Best::than(fastest);
+        drawn.short_list.iter().for_each(|peer| self.offer(&mut best, *peer));
+        drawn.next.iter().for_each(|some| self.offer_neighbours(&mut best, some.clone()));
+        best.peer()
+    }
+
     /// The best of all, compared with the fastest.
     pub(super) fn best(&self) -> Option<usize> {
         let mut best = Best::than(self.fastest());
-        let (fours, rest) = self.words.as_chunks::<4>();
+        self.offer_neighbours(&mut best, 0..self.words.len());
+        best.peer()
+    }
+
+    #[inline(always)]
+    fn offer_neighbours(&self, best: &mut Best, some: Range<usize>) {
+        let first = some.start;
+        let (fours, rest) = self.words.get(some).unwrap_or_default().as_chunks::<4>();
         let offer = |best: &mut Best, peer: usize, Words { speed, load }: &Words| {
             best.offer(peer, load.load(Relaxed), || Speed::of_word(speed.load(Relaxed)));
         };
         for (at, four) in fours.iter().enumerate() {
             // Nearly always none: that is what this loop costs.
             if four.iter().any(|words| best.may_be(words.load.load(Relaxed))) {
-                four.iter().enumerate().for_each(|(i, words)| offer(&mut best, 4 * at + i, words));
+                four.iter().enumerate().for_each(|(i, words)| offer(best, first + 4 * at + i, words));
             }
         }
-        rest.iter().enumerate().for_each(|(i, words)| offer(&mut best, 4 * fours.len() + i, words));
-        best.peer()
+        rest.iter().enumerate().for_each(|(i, words)| offer(best, first + 4 * fours.len() + i, words));
+    }
+
+    #[inline(always)]
+    fn offer(&self, best: &mut Best, peer: usize) {
+        best.offer(peer, self.words[peer].load.load(Relaxed), || self.speed(peer));
     }
 
     /// The best of all but a few, compared with the fastest of all.
     pub(super) fn best_but(&self, few: &[usize]) -> Option<usize> {
         let mut best = Best::than(self.fastest());
         let others = (0..self.words.len()).filter(|peer| !few.contains(peer));
-        others.for_each(|peer| best.offer(peer, self.words[peer].load.load(Relaxed), || self.speed(peer)));
+        others.for_each(|peer| self.offer(&mut best, peer));
         best.peer()
     }
 
     /// The best of some, compared with the fastest of them.
     pub(super) fn best_of(&self, fastest: Speed, peers: impl Iterator<Item = usize>) -> Option<usize> {
         let mut best = Best::than(fastest);
-        peers.for_each(|peer| best.offer(peer, self.words[peer].load.load(Relaxed), || self.speed(peer)));
+        peers.for_each(|peer| self.offer(&mut best, peer));
         best.peer()
     }
 
@@ -432,7 +501,7 @@ mod tests {
             let load = scores.words[peer].load.load(SeqCst) >> 32;
             let due = scores.shares[peer].load_or_out(count.load(SeqCst));
             assert_eq!(load, u64::from(due), "{count:?} at {peer}");
-            assert_eq!(scores.speed(peer) == Speed::NONE, due == OUT);
+            assert!(scores.speed(peer) != Speed::NONE || due == OUT, "{count:?} at {peer}");
         }
     }
 }

@@ -39,8 +39,8 @@ impl Tier {
     }
 
     pub(super) fn build(&self, method: Method) -> Box<dyn Balancer> {
-        if method.goes_by_unfinished() {
-            self.peers.iter().for_each(|peer| peer.latency.count_unfinished());
+        if let Some(measure) = method.goes_by_unfinished() {
+            self.peers.iter().for_each(|peer| peer.latency.count_unfinished(measure));
         }
         build(&method, &self.members(), 1)
     }
