@@ -13,7 +13,10 @@ mod best;
 mod bits;
 #[cfg(test)]
 mod by_definition;
+mod capacity;
 mod cycle;
+#[cfg(test)]
+mod fairness;
 mod hash;
 mod histogram;
 mod index;

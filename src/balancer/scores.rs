@@ -1,14 +1,15 @@
 //! What does a pick of least_time compare? Two words a peer, side by side in memory, which whoever uses the peer keeps right.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
+use super::Member;
 use super::alone::Alone;
 use super::best::Best;
+use super::capacity::{Capacity, OUT};
 use super::sample::Drawn;
 use super::speed::Speed;
 use super::units::units;
-use super::{FULL, Member};
 
 /// How fast and how busy everybody is, as of what was told last: by the leases when a request begins, when a head comes and
 /// when a request ends, and by whoever looks at all peers. So a pick reads 16 bytes a peer, one after the other, and
@@ -20,7 +21,7 @@ use super::{FULL, Member};
 #[derive(Debug)]
 pub(super) struct Scores {
     words: Box<[Words]>,
-    shares: Box<[Share]>,
+    capacities: Box<[Capacity]>,
     /// The lowest load of a peer with a request, whoever it is.
     least_busy: u64,
     /// The lowest of the speeds; [`UNKNOWN`] from when it grew until somebody needs it.
@@ -40,22 +41,8 @@ struct Words {
     load: AtomicU64,
 }
 
-/// What one peer can do.
-#[derive(Debug)]
-struct Share {
-    /// What a request counts here.
-    unit: u32,
-    /// 0: unlimited.
-    max_conns: u32,
-    /// In 1/1024, as of when somebody last looked.
-    ramp: AtomicU32,
-    present: AtomicBool,
-}
-
 /// No speed: that of 0 µs is a step of 20 ms.
 const UNKNOWN: u64 = 0;
-/// More than any load.
-pub(super) const OUT: u32 = u32::MAX;
 /// The lower half of a load.
 pub(super) const TURN: u64 = u32::MAX as u64;
 /// The most that a turn may cost.
@@ -67,21 +54,16 @@ impl Scores {
     /// Everybody is there, idle, and nothing is known of how fast they are.
     pub(super) fn new(members: &[Member<'_>]) -> Scores {
         let weights: Vec<u32> = members.iter().map(|member| member.weight).collect();
-        let share = |(member, unit): (&Member<'_>, u32)| Share {
-            unit,
-            max_conns: member.max_conns,
-            ramp: AtomicU32::new(FULL),
-            present: AtomicBool::new(true),
-        };
-        let idle = |share: &Share| Words {
+        let capacity = |(member, unit): (&Member<'_>, u32)| Capacity::new(unit, member.max_conns);
+        let idle = |capacity: &Capacity| Words {
             speed: AtomicU64::new(Speed::default().word()),
-            load: AtomicU64::new(u64::from(share.load(0)) << 32),
+            load: AtomicU64::new(u64::from(capacity.load(0)) << 32),
         };
-        let shares: Box<[Share]> = members.iter().zip(units(&weights)).map(share).collect();
-        let least_unit = shares.iter().map(|share| share.unit).min().unwrap_or(1);
+        let capacities: Box<[Capacity]> = members.iter().zip(units(&weights)).map(capacity).collect();
+        let least_unit = capacities.iter().map(|capacity| capacity.unit).min().unwrap_or(1);
         Scores {
-            words: shares.iter().map(idle).collect(),
-            shares,
+            words: capacities.iter().map(idle).collect(),
+            capacities,
             least_busy: (2 * u64::from(least_unit)) << 32,
             fastest: Alone::default(),
             turn: Alone::default(),
@@ -90,15 +72,12 @@ impl Scores {
 
     /// Whether a peer takes part from now on. To be [`update`](Scores::update)d after that.
     pub(super) fn set_present(&self, peer: usize, present: bool) {
-        self.shares[peer].present.store(present, SeqCst);
+        self.capacities[peer].set_present(present);
     }
 
     /// How much of its weight a peer has, in 1/1024. To be [`update`](Scores::update)d after that.
     pub(super) fn set_ramp(&self, peer: usize, ramp: u32) {
-        let known = &self.shares[peer].ramp;
-        if known.load(Relaxed) != ramp {
-            known.store(ramp, SeqCst);
-        }
+        self.capacities[peer].set_ramp(ramp);
     }
 
     /// Something of a peer changed. `in_flight` reads its count anew each time.
@@ -109,10 +88,10 @@ impl Scores {
     /// atomics, and a thread that changed the count must not miss the word of one that has not seen the change.)
     pub(super) fn update(&self, peer: usize, speed: Speed, in_flight: &dyn Fn() -> u32) {
         let word = &self.words[peer].load;
-        let share = &self.shares[peer];
+        let capacity = &self.capacities[peer];
         let mut seen = word.load(SeqCst);
         loop {
-            let load = share.load_or_out(in_flight());
+            let load = capacity.load_or_out(in_flight());
             let due = u64::from(load) << 32 | seen & TURN;
             if due != seen {
                 seen = word.compare_exchange(seen, due, SeqCst, SeqCst).map_or_else(|now| now, |_| due);
@@ -174,7 +153,7 @@ impl Scores {
         let (fours, rest) = self.words.get(some).unwrap_or_default().as_chunks::<4>();
         let mut look_at = |from: usize, words: &[Words]| {
             for (peer, words) in (from..).zip(words) {
-                if is_busy(words) && words.load.load(Relaxed) >> 32 > u64::from(self.shares[peer].unit) {
+                if is_busy(words) && words.load.load(Relaxed) >> 32 > u64::from(self.capacities[peer].unit) {
                     busy(peer);
                 }
             }
@@ -261,7 +240,7 @@ impl Scores {
         let mut best = Best::than(fastest);
         for (peer, speed, in_flight) in peers {
             let turn = self.words[peer].load.load(Relaxed) & TURN;
-            best.offer(peer, u64::from(self.shares[peer].load(in_flight)) << 32 | turn, || speed);
+            best.offer(peer, u64::from(self.capacities[peer].load(in_flight)) << 32 | turn, || speed);
         }
         best.peer()
     }
@@ -276,7 +255,7 @@ impl Scores {
         if turn != last {
             self.turn.store(turn, Relaxed);
         }
-        let next = turn + self.shares[peer].load(0).min(LONGEST_TURN);
+        let next = turn + self.capacities[peer].load(0).min(LONGEST_TURN);
         // Once: if the word changed meanwhile, somebody else uses the peer, and it is one turn ahead.
         _ = word.compare_exchange(seen, seen & !TURN | u64::from(next), Relaxed, Relaxed);
         if next >= LAST_TURN {
@@ -300,25 +279,11 @@ fn is_out(word: u64) -> bool {
     word >> 32 == u64::from(OUT)
 }
 
-impl Share {
-    /// What it would have to do with one more request.
-    fn load(&self, in_flight: u32) -> u32 {
-        let load = (u64::from(in_flight) + 1) * u64::from(self.unit);
-        let ramp = self.ramp.load(Relaxed);
-        let load = if ramp >= FULL { load } else { load.saturating_mul(u64::from(FULL)) / u64::from(ramp.max(1)) };
-        u32::try_from(load).unwrap_or(OUT).min(OUT - 1)
-    }
-
-    fn load_or_out(&self, in_flight: u32) -> u32 {
-        let full = self.max_conns > 0 && in_flight >= self.max_conns;
-        if full || !self.present.load(SeqCst) { OUT } else { self.load(in_flight) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use super::super::FULL;
     use super::super::speed::Expectation;
     use super::*;
 
@@ -499,7 +464,7 @@ mod tests {
         // 0 to 2 of each thread's requests are left, in some places more than fit.
         for (peer, count) in counts.iter().enumerate() {
             let load = scores.words[peer].load.load(SeqCst) >> 32;
-            let due = scores.shares[peer].load_or_out(count.load(SeqCst));
+            let due = scores.capacities[peer].load_or_out(count.load(SeqCst));
             assert_eq!(load, u64::from(due), "{count:?} at {peer}");
             assert!(scores.speed(peer) != Speed::NONE || due == OUT, "{count:?} at {peer}");
         }
