@@ -4,7 +4,7 @@
 //! thread has made 64 more, and the balancer hears of its begin and its end. With least_time it takes 0.5 to 4.5 ms, which
 //! goes into the averages of the peer first.
 //!
-//! `cargo bench --bench pick`
+//! `cargo bench --bench pick`; with `-- least_time` only what has that in its name.
 //!
 //! With `--count CASE PEERS PICKS` it makes these picks and no more: `benches/instructions/run` counts what they take.
 
@@ -33,6 +33,8 @@ fn main() {
     if !arguments.iter().any(|arg| arg == "--bench") {
         return;
     }
+    let parts: Vec<&String> = arguments.iter().filter(|arg| !arg.starts_with('-')).collect();
+    let wanted = |case: &Case| parts.is_empty() || parts.iter().any(|part| case.name.contains(*part));
     print!("{:<30}", "");
     PEERS.iter().for_each(|peers| print!("{:>14}", format!("{peers} peers")));
     THREADS.iter().for_each(|threads| print!("{:>14}", format!("{threads} threads")));
@@ -40,7 +42,7 @@ fn main() {
     PEERS.iter().for_each(|_| print!("{:>14}", "ns/pick"));
     THREADS.iter().for_each(|_| print!("{:>14}", "million/s"));
     println!();
-    for case in cases() {
+    for case in cases().into_iter().filter(wanted) {
         print!("{:<30}", case.name);
         PEERS.iter().for_each(|peers| print!("{:>14.1}", 1e9 / picks_per_second(&case, *peers, 1)));
         let most = PEERS[PEERS.len() - 1];
@@ -48,6 +50,9 @@ fn main() {
         println!();
     }
 
+    if !parts.is_empty() {
+        return;
+    }
     print!("\n{:<30}", "µs per change of availability");
     PEERS.iter().for_each(|peers| print!("{peers:>14}"));
     println!();
@@ -86,6 +91,7 @@ fn cases() -> Vec<Case> {
         Case { leased: true, ..case("least_time last_byte, leased", least_time(false)) },
         Case { leased: true, weight: ONE_TO_FIVE, ..case("least_time last_byte, leased, 1…5", least_time(false)) },
         case("least_time last_byte inflight", least_time(true)),
+        Case { leased: true, ..case("least_time inflight, leased", least_time(true)) },
         case("ip_hash", Method::IpHash),
         case("hash", Method::Hash { consistent: false }),
         case("hash consistent", Method::Hash { consistent: true }),
@@ -232,8 +238,8 @@ impl Tier {
         let peer = |i: usize| {
             let text = format!("10.{}.{}.{}:8080", i >> 16, i >> 8 & 255, i & 255);
             let peer = Peer { text, weight: (case.weight)(i), ..Peer::default() };
-            if case.method.goes_by_unfinished() {
-                peer.latency.count_unfinished();
+            if let Some(measure) = case.method.goes_by_unfinished() {
+                peer.latency.count_unfinished(measure);
             }
             peer
         };
@@ -260,7 +266,7 @@ impl Now<'_> {
     fn begin(&self, case: &Case, balancer: &dyn Balancer, peer: usize) -> Option<Timing> {
         self.tier.peers[peer].in_flight.fetch_add(1, SeqCst);
         self.tell(balancer, peer);
-        case.method.goes_by_unfinished().then(|| self.tier.peers[peer].latency.picked(self.now))
+        case.method.goes_by_unfinished().map(|_| self.tier.peers[peer].latency.picked(self.now))
     }
 
     /// It ends.

@@ -1,6 +1,7 @@
 //! Who is expected to answer soonest, of those that are offered one after the other?
 
-use super::scores::{OUT, TURN};
+use super::capacity::OUT;
+use super::scores::TURN;
 use super::speed::Speed;
 
 /// The lowest expected time per weight so far: steps times load; of those that are level the one whose turn it is.

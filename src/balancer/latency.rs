@@ -23,8 +23,12 @@ pub enum Measure {
 pub struct Latency {
     header: Average,
     last_byte: Average,
-    /// Not there until somebody goes by it.
-    unfinished: OnceLock<Box<Unfinished>>,
+    /// Requests without a head yet, if somebody goes by them.
+    waiting: Ages,
+    /// Requests that are not complete, if somebody goes by them.
+    open: Ages,
+    counts_waiting: AtomicBool,
+    counts_open: AtomicBool,
     last_picked: AtomicU64,
     /// The averages are old: the next request's times count for most.
     doubted: AtomicBool,
@@ -38,8 +42,10 @@ pub struct Latency {
 pub struct Timing {
     began: Timestamp,
     head_seen: bool,
-    /// It is among those that are not finished.
-    counted: bool,
+    /// It is among those without a head.
+    waiting: bool,
+    /// It is among those that are not complete.
+    open: bool,
     share: Share,
 }
 
@@ -61,10 +67,13 @@ const FAILURE: Duration = Duration::from_secs(1);
 impl Latency {
     /// A request was given to the peer.
     pub fn picked(&self, now: Timestamp) -> Timing {
-        let unfinished = self.unfinished.get();
-        if let Some(unfinished) = unfinished {
-            unfinished.waiting.enter(now);
-            unfinished.open.enter(now);
+        let waiting = self.counts_waiting.load(Relaxed);
+        if waiting {
+            self.waiting.enter(now);
+        }
+        let open = self.counts_open.load(Relaxed);
+        if open {
+            self.open.enter(now);
         }
         // Of two threads that do so at once either may be the last: they differ by what a turn takes.
         if now.as_micros() > self.last_picked.load(Relaxed) {
@@ -72,15 +81,15 @@ impl Latency {
         }
         let doubted = self.doubted.load(Relaxed) && self.doubted.swap(false, Relaxed);
         let share = if doubted { Share::Most } else { Share::Twentieth };
-        Timing { began: now, head_seen: false, counted: unfinished.is_some(), share }
+        Timing { began: now, head_seen: false, waiting, open, share }
     }
 
     /// The head of the answer came, and is one to pass on (not one that counts as a failure). Later calls for the
     /// same request do nothing.
     pub fn header(&self, timing: &mut Timing, now: Timestamp) {
         if !timing.head_seen {
-            if let Some(unfinished) = self.counting(timing) {
-                unfinished.waiting.leave(timing.began);
+            if std::mem::take(&mut timing.waiting) {
+                self.waiting.leave(timing.began);
             }
             timing.head_seen = true;
             let took = now.since(timing.began);
@@ -136,10 +145,14 @@ impl Latency {
         self.heads.get().map(|heads| heads.counts())
     }
 
-    /// From now on, it is known how many requests are not finished, and since when. That stays so: it costs four additions
-    /// a request. What [`Method::goes_by_unfinished`](super::Method::goes_by_unfinished) needs.
-    pub fn count_unfinished(&self) {
-        self.unfinished.get_or_init(Box::default);
+    /// From now on, it is known how many requests have no head yet, and since when; with [`Measure::LastByte`] also how many are
+    /// not complete. That stays so: it costs two additions a request each. What
+    /// [`Method::goes_by_unfinished`](super::Method::goes_by_unfinished) says.
+    pub fn count_unfinished(&self, measure: Measure) {
+        self.counts_waiting.store(true, Relaxed);
+        if measure == Measure::LastByte {
+            self.counts_open.store(true, Relaxed);
+        }
     }
 
     /// When the peer was picked last; `None`: never.
@@ -174,34 +187,26 @@ impl Latency {
 
     /// Requests that have no head yet, of those that [`count_unfinished`](Latency::count_unfinished) has seen begin.
     pub(super) fn waiting(&self) -> u64 {
-        self.unfinished.get().map_or(0, |unfinished| unfinished.waiting.count())
+        self.waiting.count()
     }
 
-    /// A pick considers the peer: the age of its unfinished requests goes into their moving average. Whether it has any.
-    pub(super) fn observe_unfinished(&self, measure: Measure, now: Timestamp) -> bool {
-        let Some(ages) = self.ages(measure).filter(|ages| ages.count() > 0) else { return false };
-        ages.observe(now);
-        true
+    /// A pick considers the peer: the age of its unfinished requests, if it has any, goes into their moving average.
+    pub(super) fn observe_unfinished(&self, measure: Measure, now: Timestamp) {
+        self.ages(measure).observe(now);
     }
 
     /// For how many milliseconds the unfinished requests have been waiting: a moving average over what was observed.
     /// `None` if there are none. (nginx: `inflight_time`.)
     pub(super) fn unfinished(&self, measure: Measure) -> Option<u64> {
-        let ages = self.ages(measure)?;
+        let ages = self.ages(measure);
         (ages.count() > 0).then(|| u64::from(ages.average.load(Relaxed)))
     }
 
-    fn ages(&self, measure: Measure) -> Option<&Ages> {
-        let unfinished = self.unfinished.get()?;
-        Some(match measure {
-            Measure::Header => &unfinished.waiting,
-            Measure::LastByte => &unfinished.open,
-        })
-    }
-
-    /// Where a request was announced, if it was.
-    fn counting(&self, timing: &Timing) -> Option<&Unfinished> {
-        if timing.counted { self.unfinished.get().map(Box::as_ref) } else { None }
+    fn ages(&self, measure: Measure) -> &Ages {
+        match measure {
+            Measure::Header => &self.waiting,
+            Measure::LastByte => &self.open,
+        }
     }
 
     fn of(&self, measure: Measure) -> &Average {
@@ -212,21 +217,13 @@ impl Latency {
     }
 
     fn leave(&self, timing: &Timing) {
-        let Some(unfinished) = self.counting(timing) else { return };
-        if !timing.head_seen {
-            unfinished.waiting.leave(timing.began);
+        if timing.waiting {
+            self.waiting.leave(timing.began);
         }
-        unfinished.open.leave(timing.began);
+        if timing.open {
+            self.open.leave(timing.began);
+        }
     }
-}
-
-/// The requests that are not finished.
-#[derive(Debug, Default)]
-struct Unfinished {
-    /// Those without a head yet.
-    waiting: Ages,
-    /// Those that are not complete.
-    open: Ages,
 }
 
 /// How much a new time counts in an average.
@@ -432,8 +429,8 @@ mod tests {
     #[test]
     fn unfinished_requests_grow_old() {
         let latency = Latency::default();
-        latency.count_unfinished();
-        let mean = |measure| latency.ages(measure).and_then(|ages| ages.mean(at(100)));
+        latency.count_unfinished(Measure::LastByte);
+        let mean = |measure| latency.ages(measure).mean(at(100));
         let mut first = latency.picked(at(0));
         let second = latency.picked(at(60));
         assert_eq!(mean(Measure::Header), Some((100 + 40) / 2));
@@ -450,7 +447,7 @@ mod tests {
     fn requests_that_began_before_anybody_counted_them_are_never_counted() {
         let latency = Latency::default();
         let mut before = latency.picked(at(0));
-        latency.count_unfinished();
+        latency.count_unfinished(Measure::LastByte);
         let after = latency.picked(at(0));
         latency.header(&mut before, at(10));
         latency.finished(before, at(10));
@@ -460,13 +457,25 @@ mod tests {
     }
 
     #[test]
+    fn only_what_somebody_goes_by_is_counted() {
+        for (count, due) in [(None, [0, 0]), (Some(Measure::Header), [1, 0]), (Some(Measure::LastByte), [1, 1])] {
+            let latency = Latency::default();
+            count.into_iter().for_each(|measure| latency.count_unfinished(measure));
+            let timing = latency.picked(at(0));
+            assert_eq!([latency.waiting.count(), latency.open.count()], due, "{count:?}");
+            latency.finished(timing, at(10));
+            assert_eq!([latency.waiting.count(), latency.open.count()], [0, 0], "{count:?}");
+        }
+    }
+
+    #[test]
     fn the_age_of_unfinished_requests_is_itself_averaged() {
         let latency = Latency::default();
-        latency.count_unfinished();
+        latency.count_unfinished(Measure::LastByte);
         let mut timing = latency.picked(at(0));
-        assert!(latency.observe_unfinished(Measure::Header, at(100)));
+        latency.observe_unfinished(Measure::Header, at(100));
         assert_eq!(latency.unfinished(Measure::Header), Some(100));
-        assert!(latency.observe_unfinished(Measure::Header, at(200)));
+        latency.observe_unfinished(Measure::Header, at(200));
         assert_eq!(latency.unfinished(Measure::Header), Some(105));
         latency.header(&mut timing, at(300));
         assert_eq!(latency.unfinished(Measure::Header), None);

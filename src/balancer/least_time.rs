@@ -1,8 +1,11 @@
 //! Who will answer soonest? (nginx: `ngx_http_upstream_least_time_module.c`)
 
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use super::latency::Latency;
-use super::looks::Looks;
-use super::sample::{self, Sample};
+use super::looks::{Found, Looks};
+use super::sample::Sample;
 use super::scores::Scores;
 use super::speed::{FailTimeout, Speed};
 use super::{Balancer, COMPARE_ALL, Candidates, Measure, Member};
@@ -19,8 +22,9 @@ use super::{Balancer, COMPARE_ALL, Candidates, Measure, Member};
 /// [`Looks`] says that somebody can be due: what time alone changes (averages that fade, a weight that grows) is put right
 /// then, and so is what nobody told.
 ///
-/// Up to [`COMPARE_ALL`] peers it is the best of all of them. Above, it is the best of a [`Sample`]: the next 24 of a
-/// shuffled order, so that everybody comes up in each round, and the 8 fastest that were met.
+/// Up to [`COMPARE_ALL`] peers it is the best of all of them. Above, it is the best of a [`Sample`]: the next 24 in their order,
+/// which is to be shuffled, so that everybody comes up in each round, and the 8 fastest that were met. Instead of all now and
+/// then, each pick asks one.
 #[derive(Debug)]
 pub(super) struct LeastTime {
     measure: Measure,
@@ -28,12 +32,14 @@ pub(super) struct LeastTime {
     fail_timeouts: Box<[FailTimeout]>,
     scores: Scores,
     looks: Looks,
+    /// When the unfinished requests of all were observed last, in ms.
+    observed: AtomicU64,
     /// Only for very many.
     sample: Option<Sample>,
 }
 
 /// How many samples without anybody eligible are drawn before all are compared.
-const SAMPLES: usize = 4;
+const SAMPLES: u64 = 4;
 
 /// How many peers that turn out not to be eligible a pick passes over before it asks all.
 const PATIENCE: usize = 4;
@@ -46,19 +52,22 @@ impl LeastTime {
             fail_timeouts: members.iter().map(|member| member.fail_timeout.into()).collect(),
             scores: Scores::new(members),
             looks: Looks::new(members),
+            observed: AtomicU64::new(0),
             sample: (members.len() > COMPARE_ALL).then(|| Sample::new(members.len())),
         }
     }
 
     /// The best of all.
-    fn of_all(&self, peers: &dyn Candidates) -> Option<usize> {
-        if self.looks.search_is_due(peers.now())
-            && let Some(peer) = self.look_at_all(peers)
+    fn of_all(&self, pick: u64, peers: &dyn Candidates) -> Option<usize> {
+        if self.looks.search_is_due(pick, peers.now())
+            && let Some(peer) = self.look_at_all(pick, peers)
         {
             return Some(peer);
         }
-        if self.inflight {
-            (0..self.fail_timeouts.len()).for_each(|peer| self.observe_unfinished(peer, peers));
+        let now = peers.now().as_millis();
+        if self.inflight && self.observed.load(Relaxed) != now {
+            self.observed.store(now, Relaxed);
+            self.observe_unfinished(0..self.fail_timeouts.len(), peers);
         }
         let best = self.scores.best()?;
         if peers.eligible(best) {
@@ -68,45 +77,28 @@ impl LeastTime {
     }
 
     /// The best of a sample, or `None` if nobody in it is eligible.
-    fn of_sample(&self, sample: &Sample, peers: &dyn Candidates) -> Option<usize> {
-        let mut drawn = [0; sample::SIZE];
-        let mut count = 0;
-        let mut listed = 0;
-        sample.draw(|peer, is_listed| {
-            drawn[count] = peer;
-            count += 1;
-            listed += usize::from(is_listed);
-        });
-        let drawn = &drawn[..count];
-        let (pick, speed) = (self.looks.picks(), |peer: usize| self.scores.speed(peer));
-        let fastest_of = |some: &[usize]| {
-            let faster = |(fastest, by): (Speed, usize), peer: &usize| {
-                let speed = speed(*peer);
-                if speed < fastest { (speed, *peer) } else { (fastest, by) }
-            };
-            some.iter().fold((Speed::NONE, 0), faster)
-        };
-        let (newcomers, newcomer) = fastest_of(&drawn[listed..]);
-        let fastest = newcomers.min(fastest_of(&drawn[..listed]).0);
-        if newcomers != Speed::NONE {
-            sample.met(newcomer, pick, |occupant| newcomers < speed(occupant));
-        }
-        // One of them is asked rather than believed, another one each time, so that by and by everybody is.
-        let asked = *drawn.get(pick as usize % count.max(1))?;
-        if let Some(peer) = self.look_at(asked, fastest, peers) {
+    fn of_sample(&self, sample: &Sample, pick: u64, peers: &dyn Candidates) -> Option<usize> {
+        let drawn = sample.draw(pick);
+        let newcomers = drawn.next.iter().map(|some| self.scores.fastest_in(some.clone())).min().unwrap_or(Speed::NONE);
+        let listed = drawn.short_list.iter().map(|peer| self.scores.speed(*peer)).min();
+        let fastest = listed.map_or(newcomers, |listed| listed.min(newcomers));
+        let newcomer = || drawn.next().find(|peer| self.scores.speed(*peer) == newcomers);
+        sample.met(pick, |listed| newcomers < self.scores.speed(listed), newcomer);
+        // One peer is asked rather than believed, another one each time, so that by and by everybody is.
+        if let Some(asked) = self.looks.whom_to_ask(pick, peers.now())
+            && let Some(peer) = self.look_at(pick, asked, fastest, peers)
+        {
             return Some(peer);
         }
         if self.inflight {
-            drawn.iter().for_each(|peer| self.observe_unfinished(*peer, peers));
+            drawn.next.iter().for_each(|some| self.observe_unfinished(some.clone(), peers));
+            drawn.short_list.iter().for_each(|peer| self.observe_unfinished(*peer..peer + 1, peers));
         }
-        let best = self.scores.best_of(fastest, drawn.iter().copied())?;
+        let best = self.scores.best_drawn(fastest, &drawn)?;
         if peers.eligible(best) {
             return Some(best);
         }
-        let others = |passed: &[usize]| {
-            let others = drawn.iter().copied().filter(|peer| !passed.contains(peer));
-            self.scores.best_of(fastest, others)
-        };
+        let others = |passed: &[usize]| self.scores.best_of(fastest, drawn.all().filter(|peer| !passed.contains(peer)));
         self.past(best, others, peers)
     }
 
@@ -143,24 +135,27 @@ impl LeastTime {
 
     /// Who is due to be looked at. From time to time everybody is asked first.
     #[cold]
-    fn look_at_all(&self, peers: &dyn Candidates) -> Option<usize> {
+    fn look_at_all(&self, pick: u64, peers: &dyn Candidates) -> Option<usize> {
         let all = 0..self.fail_timeouts.len();
-        if self.looks.ask_is_due(peers.now()) {
+        if self.looks.ask_is_due(pick, peers.now()) {
             self.scores.forget_fastest();
             all.clone().for_each(|peer| self.ask(peer, peers));
-            self.looks.asked(peers.now());
+            self.looks.asked(pick, peers.now());
         }
-        let found =
-            self.looks.search(all, self.scores.fastest().micros(), |peer| self.scores.speed(peer).micros(), peers);
+        let found = self.search(pick, all, self.scores.fastest(), peers);
         self.looks.schedule(&found);
         found.due.filter(|peer| self.looks.claim(*peer, peers))
     }
 
     /// Asks a peer, which may be due to be looked at.
-    fn look_at(&self, peer: usize, fastest: Speed, peers: &dyn Candidates) -> Option<usize> {
+    fn look_at(&self, pick: u64, peer: usize, fastest: Speed, peers: &dyn Candidates) -> Option<usize> {
         self.ask(peer, peers);
-        let found = self.looks.search(peer..peer + 1, fastest.micros(), |peer| self.scores.speed(peer).micros(), peers);
+        let found = self.search(pick, peer..peer + 1, fastest, peers);
         found.due.filter(|peer| self.looks.claim(*peer, peers))
+    }
+
+    fn search(&self, pick: u64, some: Range<usize>, fastest: Speed, peers: &dyn Candidates) -> Found {
+        self.looks.search(pick, some, fastest.micros(), |peer| self.scores.speed(peer).micros(), peers)
     }
 
     /// Puts right what is known of a peer.
@@ -179,28 +174,26 @@ impl LeastTime {
         if self.inflight { latency.unfinished(self.measure) } else { None }
     }
 
-    /// The age of a peer's unfinished requests goes into their average with each pick that considers it.
-    fn observe_unfinished(&self, peer: usize, peers: &dyn Candidates) {
-        let latency = peers.latency(peer);
-        let speed = self.scores.speed(peer);
-        if latency.observe_unfinished(self.measure, peers.now()) || speed.waits() {
-            let unfinished = self.unfinished(latency);
-            if speed != Speed::NONE {
-                self.scores.set_speed(peer, speed.with_unfinished(unfinished));
-            }
-        }
+    /// The age of their unfinished requests goes into the averages of some neighbours, as far as they can have any.
+    fn observe_unfinished(&self, some: Range<usize>, peers: &dyn Candidates) {
+        self.scores.busy_in(some, |peer| {
+            let latency = peers.latency(peer);
+            latency.observe_unfinished(self.measure, peers.now());
+            self.scores.set_unfinished(peer, self.unfinished(latency));
+        });
     }
 }
 
 impl Balancer for LeastTime {
     fn pick(&self, peers: &dyn Candidates, _key: &[u8]) -> Option<usize> {
+        let pick = self.looks.next_pick();
         let found = match &self.sample {
-            None => self.of_all(peers),
-            Some(sample) => (0..SAMPLES).find_map(|_| self.of_sample(sample, peers)),
+            None => self.of_all(pick, peers),
+            Some(sample) => (0..SAMPLES).find_map(|further| self.of_sample(sample, pick + further, peers)),
         };
         // If nobody is known who could be picked, that is for the peers to say.
         let peer = found.or_else(|| self.by_asking(peers))?;
-        self.looks.picked(peer, peers.now());
+        self.looks.picked(pick, peer, peers.now());
         self.scores.take_turn(peer);
         Some(peer)
     }
@@ -234,7 +227,7 @@ impl Balancer for LeastTime {
 mod tests {
     use std::time::Duration;
 
-    use super::super::testing::{FAIL_TIMEOUT, Tier, name};
+    use super::super::testing::{FAIL_TIMEOUT, Tier, serve};
     use super::super::{FULL, Method};
     use super::*;
     use crate::clock::Timestamp;
@@ -315,9 +308,27 @@ mod tests {
         let balancer = tier.build(INFLIGHT);
         assert_eq!(tier.picks(&*balancer, 2), "aa");
         let waiting = tier.peers[0].latency.picked(tier.now);
+        tier.peers[0].in_flight = 1;
+        tier.tell(&*balancer, 0);
         tier.now = tier.now + millis(900);
         assert_eq!(tier.picks(&*balancer, 2), "bb");
+        tier.peers[0].in_flight = 0;
         assert_eq!(tier.picks(&*tier.build(LAST_BYTE), 2), "aa", "only if asked for");
+        tier.peers[0].latency.finished(waiting, tier.now);
+    }
+
+    #[test]
+    fn what_waits_is_observed_once_a_millisecond() {
+        let mut tier = after(&[10, 30]);
+        let balancer = tier.build(INFLIGHT);
+        let waiting = tier.peers[0].latency.picked(tier.now);
+        tier.peers[0].in_flight = 1;
+        tier.tell(&*balancer, 0);
+        for (time, due) in [(900, 900), (100, 905), (0, 905), (1, 910)] {
+            tier.now = tier.now + millis(time);
+            (0..3).for_each(|_| _ = balancer.pick(&tier, &[]));
+            assert_eq!(tier.peers[0].latency.unfinished(Measure::Header), Some(due));
+        }
         tier.peers[0].latency.finished(waiting, tier.now);
     }
 
@@ -358,159 +369,5 @@ mod tests {
         tier.now = tier.now + 2 * FAIL_TIMEOUT;
         assert_eq!(tier.picks(&*balancer, 3), "bbb");
         assert_eq!(tier.only("").picks(&*balancer, 1), "-");
-    }
-
-    #[test]
-    fn five_equal_peers_share_sequential_requests_evenly() {
-        for (seed, usual) in (1..=20).flat_map(|seed| [2, 20, 40, 200].map(|usual| (seed, usual))) {
-            let mut noise = Noise(seed);
-            let mut tier = Tier::weights(&[1; 5]);
-            let balancer = tier.build(LAST_BYTE);
-            let picks: String = (0..1_500).map(|_| serve(&mut tier, &*balancer, |_| noise.around(usual))).collect();
-            assert_even(&picks, seed);
-        }
-    }
-
-    #[test]
-    fn five_equal_peers_share_overlapping_requests_evenly() {
-        for (seed, concurrency) in (1..=10).flat_map(|seed| [2, 3, 5, 8, 12, 30].map(|concurrency| (seed, concurrency)))
-        {
-            let mut noise = Noise(seed);
-            let mut tier = Tier::weights(&[1; 5]);
-            let picks = overlap(&mut tier, concurrency, 1_500, |_| noise.around(20));
-            assert_even(&picks, seed);
-        }
-    }
-
-    #[test]
-    fn equal_peers_whose_first_answers_were_slow_share_evenly() {
-        // As applications that load something at their first request.
-        for seed in 1..=20 {
-            let mut noise = Noise(seed);
-            let mut tier = Tier::weights(&[1; 5]);
-            let balancer = tier.build(LAST_BYTE);
-            let mut seen = [false; 5];
-            let time = |peer: usize| if std::mem::replace(&mut seen[peer], true) { 2 } else { 2 * noise.around(30) };
-            let mut time = time;
-            let picks: String = (0..1_500).map(|_| serve(&mut tier, &*balancer, &mut time)).collect();
-            assert_even(&picks, seed);
-        }
-    }
-
-    #[test]
-    fn a_peer_three_times_slower_gets_little() {
-        let mut tier = Tier::weights(&[1; 5]);
-        let mut noise = Noise(7);
-        let balancer = tier.build(LAST_BYTE);
-        let mut time = |peer| if peer == 2 { 3 * noise.around(60) } else { noise.around(60) };
-        let picks: String = (0..1_500).map(|_| serve(&mut tier, &*balancer, &mut time)).collect();
-        let slow = picks.matches('c').count();
-        assert!((2..60).contains(&slow), "{slow} of 1500");
-    }
-
-    const MANY: usize = 500;
-
-    /// How many of the requests each of many peers gets, one a millisecond.
-    fn shares_of_many(requests: usize, mut time: impl FnMut(usize) -> u64) -> Vec<usize> {
-        let mut tier = Tier::weights(&[1; MANY]);
-        let balancer = tier.build(LAST_BYTE);
-        let mut shares = vec![0; MANY];
-        for _ in 0..requests {
-            let picked = balancer.pick(&tier, &[]).expect("all are eligible");
-            shares[picked] += 1;
-            let began = tier.now;
-            run(&mut tier, &*balancer, picked, &mut time);
-            tier.now = began + millis(1);
-        }
-        shares
-    }
-
-    #[test]
-    fn many_equal_peers_share_evenly() {
-        let mut noise = Noise(3);
-        let shares = shares_of_many(40 * MANY, |_| noise.around(8));
-        assert!(shares.iter().all(|share| (25..=60).contains(share)), "{shares:?}");
-    }
-
-    #[test]
-    fn a_few_fast_peers_among_many_are_found_and_used() {
-        let mut noise = Noise(5);
-        let fast = |peer: usize| peer % 100 == 42;
-        let shares = shares_of_many(20 * MANY, |peer| noise.around(if fast(peer) { 10 } else { 200 }));
-        let of_fast: usize = shares.iter().enumerate().filter(|(peer, _)| fast(*peer)).map(|(_, share)| share).sum();
-        // All but the looks at the others: each got its first request, and is looked at when it was unused for long.
-        assert!(of_fast > 12 * MANY, "{of_fast} of {}", 20 * MANY);
-        assert!(shares.iter().all(|share| *share > 0), "everybody is tried: {shares:?}");
-    }
-
-    #[test]
-    fn the_only_eligible_of_many_is_found() {
-        let mut tier = Tier::weights(&[1; MANY]);
-        let balancer = tier.build(LAST_BYTE);
-        tier.peers.iter_mut().for_each(|peer| peer.eligible = false);
-        assert_eq!(balancer.pick(&tier, &[]), None);
-        tier.peers[321].eligible = true;
-        assert_eq!(balancer.pick(&tier, &[]), Some(321));
-    }
-
-    fn assert_even(picks: &str, seed: u64) {
-        for peer in 'a'..='e' {
-            let share = picks.matches(peer).count();
-            assert!((255..=345).contains(&share), "{peer} got {share} of 1500 where 300 were due (seed {seed})");
-        }
-    }
-
-    /// One request from pick to last byte, alone.
-    fn serve(tier: &mut Tier, balancer: &dyn Balancer, time: impl FnMut(usize) -> u64) -> char {
-        let Some(picked) = balancer.pick(tier, &[]) else { return '-' };
-        run(tier, balancer, picked, time);
-        name(Some(picked))
-    }
-
-    /// One request to a peer, from pick to last byte, alone.
-    fn run(tier: &mut Tier, balancer: &dyn Balancer, picked: usize, mut time: impl FnMut(usize) -> u64) {
-        let mut timing = tier.peers[picked].latency.picked(tier.now);
-        tier.now = tier.now + millis(time(picked));
-        tier.peers[picked].latency.header(&mut timing, tier.now);
-        tier.peers[picked].latency.finished(timing, tier.now);
-        tier.tell(balancer, picked);
-    }
-
-    /// So many requests at any time, each followed by the next when it ends.
-    fn overlap(tier: &mut Tier, concurrency: usize, count: usize, mut time: impl FnMut(usize) -> u64) -> String {
-        let balancer = tier.build(LAST_BYTE);
-        let mut picks = String::new();
-        let mut running = Vec::new();
-        while picks.len() < count {
-            if running.len() == concurrency {
-                let soonest = (0..concurrency).min_by_key(|i| {
-                    let (end, ..): &(Timestamp, usize, _) = &running[*i];
-                    *end
-                });
-                let (end, peer, mut timing) = running.swap_remove(soonest.expect("some are running"));
-                tier.now = end;
-                tier.peers[peer].in_flight -= 1;
-                tier.peers[peer].latency.header(&mut timing, end);
-                tier.peers[peer].latency.finished(timing, end);
-                tier.tell(&*balancer, peer);
-            }
-            let peer = balancer.pick(tier, &[]).expect("all are eligible");
-            tier.peers[peer].in_flight += 1;
-            let timing = tier.peers[peer].latency.picked(tier.now);
-            tier.tell(&*balancer, peer);
-            running.push((tier.now + millis(time(peer)), peer, timing));
-            picks.push(name(Some(peer)));
-        }
-        picks
-    }
-
-    /// Times between half and one and a half of what is usual.
-    struct Noise(u64);
-
-    impl Noise {
-        fn around(&mut self, millis: u64) -> u64 {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            millis / 2 + (self.0 >> 33) % (millis + 1)
-        }
     }
 }

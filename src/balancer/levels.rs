@@ -24,6 +24,9 @@ pub(super) struct Levels {
 /// How busy; lower is less.
 pub(super) type Level = u32;
 
+/// Without a request.
+pub(super) const IDLE: Level = 0;
+
 /// Up to a million requests of the heaviest peer; busier peers are level.
 const LEVELS: Level = EACH + STEPS * (20 - EACH.ilog2());
 /// Below this, each count is a level.
@@ -82,6 +85,14 @@ impl Levels {
     pub(super) fn knows(&self, peer: usize, level: Level) -> bool {
         let place = &self.places[peer];
         place.word.load(Relaxed) == level + 1 || !place.present.load(Relaxed)
+    }
+
+    /// Whether a peer stands at this level or a less busy one. Of a thread that asks after it changed what levels are read from,
+    /// and one that moves the peer, one has seen what the other did: `false` also while somebody moves it, who must look
+    /// again.
+    pub(super) fn has_within(&self, peer: usize, level: Level) -> bool {
+        // SeqCst, as are the changes: whoever moves it has claimed the word before he reads the level.
+        (OUT + 1..=level + 1).contains(&self.places[peer].word.load(SeqCst))
     }
 
     /// The level of the least busy.

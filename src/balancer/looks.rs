@@ -12,6 +12,8 @@ use crate::clock::Timestamp;
 pub(super) struct Looks {
     seen: Box<[Seen]>,
     picks: Alone<AtomicU64>,
+    /// With which pick a round began in which everybody who comes up is asked.
+    round: AtomicU64,
     /// When the first was, in µs.
     first_pick: AtomicU64,
     /// Nobody is due before this pick…
@@ -34,6 +36,13 @@ struct Seen {
     last_time: AtomicU64,
     /// When it last got a request for not having had any, in µs.
     last_look: AtomicU64,
+}
+
+impl Seen {
+    /// When it has been without a request for long, in µs.
+    fn old_at(&self) -> u64 {
+        self.last_time.load(Relaxed).saturating_add(self.fail_timeout)
+    }
 }
 
 /// In µs: how much slower than the fastest a peer may seem, and still be looked at for being passed over.
@@ -68,6 +77,7 @@ impl Looks {
         Looks {
             seen: members.iter().map(seen).collect(),
             picks: Alone::default(),
+            round: AtomicU64::new(u64::MAX),
             first_pick: AtomicU64::new(u64::MAX),
             next_pick: AtomicU64::new(0),
             next_time: AtomicU64::new(0),
@@ -76,35 +86,66 @@ impl Looks {
         }
     }
 
-    /// How many picks there were.
-    pub(super) fn picks(&self) -> u64 {
-        self.picks.load(Relaxed)
+    /// How many picks there were before this one.
+    pub(super) fn next_pick(&self) -> u64 {
+        self.picks.fetch_add(1, Relaxed)
     }
 
-    /// A peer was picked.
-    pub(super) fn picked(&self, peer: usize, now: Timestamp) {
-        let pick = self.picks.fetch_add(1, Relaxed) + 1;
-        if pick == 1 {
+    /// The pick after so many chose this peer.
+    pub(super) fn picked(&self, pick: u64, peer: usize, now: Timestamp) {
+        if pick == 0 {
             self.first_pick.store(now.as_micros(), Relaxed);
         }
         let seen = &self.seen[peer];
-        seen.last_pick.store(pick, Relaxed);
+        seen.last_pick.store(pick + 1, Relaxed);
         seen.last_time.store(now.as_micros(), Relaxed);
     }
 
     /// Whether it is time to search for who is due.
-    pub(super) fn search_is_due(&self, now: Timestamp) -> bool {
-        self.picks() >= self.next_pick.load(Relaxed) || now.as_micros() >= self.next_time.load(Relaxed)
+    pub(super) fn search_is_due(&self, pick: u64, now: Timestamp) -> bool {
+        pick >= self.next_pick.load(Relaxed) || now.as_micros() >= self.next_time.load(Relaxed)
     }
 
     /// Whether everybody is to be asked before the search.
-    pub(super) fn ask_is_due(&self, now: Timestamp) -> bool {
-        self.picks() >= self.ask_pick.load(Relaxed) || now.as_micros() >= self.ask_time.load(Relaxed)
+    pub(super) fn ask_is_due(&self, pick: u64, now: Timestamp) -> bool {
+        pick >= self.ask_pick.load(Relaxed) || now.as_micros() >= self.ask_time.load(Relaxed)
     }
 
-    /// Everybody was asked.
-    pub(super) fn asked(&self, now: Timestamp) {
-        self.ask_pick.store(self.picks() + self.seen.len() as u64 * ASK_AFTER, Relaxed);
+    /// Who is to be asked by this pick, where each asks one at most. Everybody comes up in turn, and is asked once in
+    /// [`ASK_AFTER_TIME`], or if it can be due.
+    pub(super) fn whom_to_ask(&self, pick: u64, now: Timestamp) -> Option<usize> {
+        let peer = pick.checked_rem(self.seen.len() as u64)? as usize;
+        (self.is_round(pick, now) || self.may_be_due(peer, pick, now)).then_some(peer)
+    }
+
+    /// Whether all that come up are asked.
+    fn is_round(&self, pick: u64, now: Timestamp) -> bool {
+        let is_over = pick.wrapping_sub(self.round.load(Relaxed)) >= self.seen.len() as u64;
+        if is_over && !self.ask_is_due(pick, now) {
+            return false;
+        }
+        if is_over {
+            self.asked(pick, now);
+            self.round.store(pick, Relaxed);
+        }
+        true
+    }
+
+    fn may_be_due(&self, peer: usize, pick: u64, now: Timestamp) -> bool {
+        let seen = &self.seen[peer];
+        pick >= self.passed_over_at(seen, pick) || now.as_micros() >= seen.old_at()
+    }
+
+    /// By which pick a peer has been passed over for long.
+    fn passed_over_at(&self, seen: &Seen, pick: u64) -> u64 {
+        let count = self.seen.len() as u64;
+        let patience = count * if pick < count * NEW { PICKS_BETWEEN_LOOKS_WHEN_NEW } else { PICKS_BETWEEN_LOOKS };
+        seen.last_pick.load(Relaxed) + patience + 1
+    }
+
+    /// Everybody was asked, or is from now on.
+    pub(super) fn asked(&self, pick: u64, now: Timestamp) {
+        self.ask_pick.store(pick + self.seen.len() as u64 * ASK_AFTER, Relaxed);
         self.ask_time.store(now.as_micros().saturating_add(ASK_AFTER_TIME), Relaxed);
     }
 
@@ -117,23 +158,21 @@ impl Looks {
     /// of them can be due. `fastest` and `expected` are times in µs. Only a peer that could be due is asked anything.
     pub(super) fn search(
         &self,
+        pick: u64,
         some: impl Iterator<Item = usize>,
         fastest: u64,
         expected: impl Fn(usize) -> u64,
         peers: &dyn Candidates,
     ) -> Found {
         let count = self.seen.len() as u64;
-        let pick = self.picks();
         let now = peers.now().as_micros();
-        let patience = count * if pick < count * NEW { PICKS_BETWEEN_LOOKS_WHEN_NEW } else { PICKS_BETWEEN_LOOKS };
         let first_pick = Timestamp::micros(self.first_pick.load(Relaxed));
         let again = pick + count.max(SEARCH_AGAIN_AFTER);
         let mut found = Found { due: None, next_pick: u64::MAX, next_time: u64::MAX };
         let mut first = None;
         for peer in some {
             let seen = &self.seen[peer];
-            let passed_over_at = seen.last_pick.load(Relaxed) + patience + 1;
-            let old_at = seen.last_time.load(Relaxed).saturating_add(seen.fail_timeout);
+            let (passed_over_at, old_at) = (self.passed_over_at(seen, pick), seen.old_at());
             if pick < passed_over_at && now < old_at {
                 found.next_pick = found.next_pick.min(passed_over_at);
                 found.next_time = found.next_time.min(old_at);

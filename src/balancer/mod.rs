@@ -13,9 +13,13 @@ mod best;
 mod bits;
 #[cfg(test)]
 mod by_definition;
+mod capacity;
 mod cycle;
+#[cfg(test)]
+mod fairness;
 mod hash;
 mod histogram;
+mod index;
 mod ip_hash;
 mod ketama;
 mod latency;
@@ -29,6 +33,7 @@ mod round_robin;
 mod sample;
 mod scores;
 mod shares;
+mod shuffled;
 mod smooth;
 mod speed;
 #[cfg(test)]
@@ -132,10 +137,14 @@ impl Method {
         matches!(self, Method::IpHash | Method::Hash { .. })
     }
 
-    /// Whether a pick asks for requests that are not finished: of its members they must be counted
-    /// ([`Latency::count_unfinished`]).
-    pub fn goes_by_unfinished(&self) -> bool {
-        matches!(self, Method::LeastTime { .. })
+    /// Which requests that are not finished a pick asks for: of its members they must be counted
+    /// ([`Latency::count_unfinished`]). Whether a peer has answered yet `least_time` asks in any case.
+    pub fn goes_by_unfinished(&self) -> Option<Measure> {
+        match self {
+            Method::LeastTime { measure, inflight: true } => Some(*measure),
+            Method::LeastTime { .. } => Some(Measure::Header),
+            _ => None,
+        }
     }
 }
 
@@ -170,7 +179,14 @@ pub fn build(method: &Method, members: &[Member<'_>], seed: u64) -> Box<dyn Bala
         Method::IpHash => Box::new(ip_hash::IpHash::new(members)),
         Method::Hash { consistent: false } => Box::new(hash::Hash::new(members)),
         Method::Hash { consistent: true } => Box::new(ketama::Ketama::new(members)),
-        Method::LeastTime { measure, inflight } => Box::new(least_time::LeastTime::new(members, *measure, *inflight)),
+        Method::LeastTime { measure, inflight } => {
+            let build = |members: &[Member<'_>]| least_time::LeastTime::new(members, *measure, *inflight);
+            if members.len() > COMPARE_ALL {
+                Box::new(shuffled::Shuffled::new(members, build))
+            } else {
+                Box::new(build(members))
+            }
+        }
         Method::Random { two } => Box::new(random::Random::new(members, *two, seed)),
     }
 }

@@ -29,6 +29,16 @@ pub(super) struct Order {
 
 const STREAM: usize = usize::MAX;
 
+/// A turn that was taken.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    /// Whose it is.
+    pub peer: usize,
+    /// Where in the cycle, and how long that was.
+    at: usize,
+    length: usize,
+}
+
 impl Order {
     /// No turns yet; `longest` is how many there may be.
     pub(super) fn new(longest: u64) -> Order {
@@ -47,13 +57,31 @@ impl Order {
         self.length.load(SeqCst)
     }
 
-    /// Whose turn it is, of so many.
-    pub(super) fn next(&self, length: usize) -> Option<usize> {
+    /// The next turn, of so many.
+    pub(super) fn next(&self, length: usize) -> Option<Turn> {
         if length == STREAM {
-            return self.stream.load().as_ref().map(|stream| stream.next());
+            return self.stream.load().as_ref().map(|stream| Turn { peer: stream.next(), at: 0, length });
         }
-        let turn = self.cursor.fetch_add(1, Relaxed);
-        self.turns.get(turn.checked_rem(length as u64)? as usize).map(|peer| peer.load(Relaxed) as usize)
+        let at = self.cursor.fetch_add(1, Relaxed).checked_rem(length as u64)? as usize;
+        self.turn(at).map(|peer| Turn { peer, at, length })
+    }
+
+    /// Whose turn it was that many turns before this one, at most a cycle. `None`: that is not remembered.
+    pub(super) fn earlier(&self, turn: Turn, by: usize) -> Option<usize> {
+        if turn.length == STREAM {
+            return None;
+        }
+        let by = by.min(turn.length);
+        self.turn(if turn.at >= by { turn.at - by } else { turn.at + turn.length - by })
+    }
+
+    /// Whether [`earlier`](Order::earlier) turns are remembered.
+    pub(super) fn remembers(&self) -> bool {
+        self.len() != STREAM
+    }
+
+    fn turn(&self, at: usize) -> Option<usize> {
+        self.turns.get(at).map(|peer| peer.load(Relaxed) as usize)
     }
 
     /// These are the turns from now on; it goes on where it was, or after `place`.
@@ -98,7 +126,7 @@ mod tests {
     use super::*;
 
     fn next(order: &Order, count: usize) -> Vec<Option<usize>> {
-        (0..count).map(|_| order.next(order.len())).collect()
+        (0..count).map(|_| order.next(order.len()).map(|turn| turn.peer)).collect()
     }
 
     #[test]
@@ -121,6 +149,17 @@ mod tests {
     }
 
     #[test]
+    fn a_cycle_remembers_whose_turn_it_was() {
+        let order = Order::new(4);
+        order.replace(Ok([7, 5, 3].into()), None);
+        let earlier = |by| order.next(order.len()).and_then(|turn| order.earlier(turn, by));
+        // Turns of 7, 5, 3, 7, 5.
+        assert_eq!([1, 1, 2, 0, 9].map(earlier), [3, 7, 7, 7, 5].map(Some));
+        order.replace(cycle::turns(&[(0, 100_003), (1, 50_001)]), None);
+        assert_eq!(earlier(1), None);
+    }
+
+    #[test]
     fn a_cycle_and_a_stream_follow_each_other() {
         let order = Order::new(u64::MAX);
         order.replace(cycle::turns(&[(0, 100_003), (1, 50_001)]), None);
@@ -137,7 +176,7 @@ mod tests {
         let order = Order::new(64);
         order.replace(Ok((0..64).collect()), None);
         let replace = || (0..2_000u32).for_each(|i| order.replace(Ok((i % 8..i % 64).collect()), None));
-        let pick = || (0..100_000).filter_map(|_| order.next(order.len())).all(|peer| peer < 64);
+        let pick = || (0..100_000).filter_map(|_| order.next(order.len())).all(|turn| turn.peer < 64);
         std::thread::scope(|scope| {
             scope.spawn(replace);
             assert!(pick());

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::cycle::Turns;
-use super::order::Order;
+use super::order::{Order, Turn};
 use super::walk::Place;
 use super::{Balancer, Candidates, FULL, Member, cycle};
 
@@ -40,20 +40,31 @@ impl RoundRobin {
 
     /// The next turn, out of so many, of a peer that is acceptable. A peer that ramps up lets some of its turns pass; if
     /// that leaves nobody, the first that did is taken after all.
-    pub(super) fn walk(&self, turns: usize, peers: &dyn Candidates, accepts: impl Fn(usize) -> bool) -> Option<usize> {
+    pub(super) fn walk(&self, turns: usize, peers: &dyn Candidates, accepts: impl Fn(Turn) -> bool) -> Option<usize> {
         let length = self.order.len();
         let mut passed = None;
         for _ in 0..length.min(turns) {
-            let Some(peer) = self.order.next(length) else { break };
-            if !accepts(peer) {
+            let Some(turn) = self.order.next(length) else { break };
+            if !accepts(turn) {
                 continue;
             }
+            let peer = turn.peer;
             if self.takes_turn(peer, peers.ramp(peer)) {
                 return Some(peer);
             }
             passed = passed.or(Some(peer));
         }
         passed
+    }
+
+    /// Whose turn it was that many turns before this one; `None`: that is not remembered.
+    pub(super) fn earlier(&self, turn: Turn, by: usize) -> Option<usize> {
+        self.order.earlier(turn, by)
+    }
+
+    /// Whether [`earlier`](RoundRobin::earlier) turns are remembered. Those of weights without a short cycle are not.
+    pub(super) fn remembers(&self) -> bool {
+        self.order.remembers()
     }
 
     /// Thins a ramping peer's turns evenly: at half its weight it takes every other one.
@@ -85,7 +96,7 @@ const MAX_STEPS: usize = 256;
 
 impl Balancer for RoundRobin {
     fn pick(&self, peers: &dyn Candidates, _key: &[u8]) -> Option<usize> {
-        self.walk(MAX_STEPS, peers, |peer| peers.eligible(peer)).or_else(|| self.search(peers))
+        self.walk(MAX_STEPS, peers, |turn| peers.eligible(turn.peer)).or_else(|| self.search(peers))
     }
 
     fn availability_changed(&self, peers: &dyn Candidates) {

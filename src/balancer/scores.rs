@@ -1,12 +1,15 @@
 //! What does a pick of least_time compare? Two words a peer, side by side in memory, which whoever uses the peer keeps right.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::ops::Range;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
+use super::Member;
 use super::alone::Alone;
 use super::best::Best;
+use super::capacity::{Capacity, OUT};
+use super::sample::Drawn;
 use super::speed::Speed;
 use super::units::units;
-use super::{FULL, Member};
 
 /// How fast and how busy everybody is, as of what was told last: by the leases when a request begins, when a head comes and
 /// when a request ends, and by whoever looks at all peers. So a pick reads 16 bytes a peer, one after the other, and
@@ -18,7 +21,9 @@ use super::{FULL, Member};
 #[derive(Debug)]
 pub(super) struct Scores {
     words: Box<[Words]>,
-    shares: Box<[Share]>,
+    capacities: Box<[Capacity]>,
+    /// The lowest load of a peer with a request, whoever it is.
+    least_busy: u64,
     /// The lowest of the speeds; [`UNKNOWN`] from when it grew until somebody needs it.
     fastest: Alone<AtomicU64>,
     /// The turn that was taken last.
@@ -36,22 +41,8 @@ struct Words {
     load: AtomicU64,
 }
 
-/// What one peer can do.
-#[derive(Debug)]
-struct Share {
-    /// What a request counts here.
-    unit: u32,
-    /// 0: unlimited.
-    max_conns: u32,
-    /// In 1/1024, as of when somebody last looked.
-    ramp: AtomicU32,
-    present: AtomicBool,
-}
-
 /// No speed: that of 0 µs is a step of 20 ms.
 const UNKNOWN: u64 = 0;
-/// More than any load.
-pub(super) const OUT: u32 = u32::MAX;
 /// The lower half of a load.
 pub(super) const TURN: u64 = u32::MAX as u64;
 /// The most that a turn may cost.
@@ -63,31 +54,30 @@ impl Scores {
     /// Everybody is there, idle, and nothing is known of how fast they are.
     pub(super) fn new(members: &[Member<'_>]) -> Scores {
         let weights: Vec<u32> = members.iter().map(|member| member.weight).collect();
-        let share = |(member, unit): (&Member<'_>, u32)| Share {
-            unit,
-            max_conns: member.max_conns,
-            ramp: AtomicU32::new(FULL),
-            present: AtomicBool::new(true),
-        };
-        let idle = |share: &Share| Words {
+        let capacity = |(member, unit): (&Member<'_>, u32)| Capacity::new(unit, member.max_conns);
+        let idle = |capacity: &Capacity| Words {
             speed: AtomicU64::new(Speed::default().word()),
-            load: AtomicU64::new(u64::from(share.load(0)) << 32),
+            load: AtomicU64::new(u64::from(capacity.load(0)) << 32),
         };
-        let shares: Box<[Share]> = members.iter().zip(units(&weights)).map(share).collect();
-        Scores { words: shares.iter().map(idle).collect(), shares, fastest: Alone::default(), turn: Alone::default() }
+        let capacities: Box<[Capacity]> = members.iter().zip(units(&weights)).map(capacity).collect();
+        let least_unit = capacities.iter().map(|capacity| capacity.unit).min().unwrap_or(1);
+        Scores {
+            words: capacities.iter().map(idle).collect(),
+            capacities,
+            least_busy: (2 * u64::from(least_unit)) << 32,
+            fastest: Alone::default(),
+            turn: Alone::default(),
+        }
     }
 
     /// Whether a peer takes part from now on. To be [`update`](Scores::update)d after that.
     pub(super) fn set_present(&self, peer: usize, present: bool) {
-        self.shares[peer].present.store(present, SeqCst);
+        self.capacities[peer].set_present(present);
     }
 
     /// How much of its weight a peer has, in 1/1024. To be [`update`](Scores::update)d after that.
     pub(super) fn set_ramp(&self, peer: usize, ramp: u32) {
-        let known = &self.shares[peer].ramp;
-        if known.load(Relaxed) != ramp {
-            known.store(ramp, SeqCst);
-        }
+        self.capacities[peer].set_ramp(ramp);
     }
 
     /// Something of a peer changed. `in_flight` reads its count anew each time.
@@ -98,10 +88,10 @@ impl Scores {
     /// atomics, and a thread that changed the count must not miss the word of one that has not seen the change.)
     pub(super) fn update(&self, peer: usize, speed: Speed, in_flight: &dyn Fn() -> u32) {
         let word = &self.words[peer].load;
-        let share = &self.shares[peer];
+        let capacity = &self.capacities[peer];
         let mut seen = word.load(SeqCst);
         loop {
-            let load = share.load_or_out(in_flight());
+            let load = capacity.load_or_out(in_flight());
             let due = u64::from(load) << 32 | seen & TURN;
             if due != seen {
                 seen = word.compare_exchange(seen, due, SeqCst, SeqCst).map_or_else(|now| now, |_| due);
@@ -124,7 +114,9 @@ impl Scores {
         if before == speed {
             return;
         }
-        self.words[peer].speed.store(speed, SeqCst);
+        // A peer must not be left without a speed that has room again. The other way about does no harm until the next request.
+        let order = if before == Speed::NONE.word() || speed == Speed::NONE.word() { SeqCst } else { Relaxed };
+        self.words[peer].speed.store(speed, order);
         let fastest = self.fastest.load(Relaxed);
         // At worst the fastest is a little out of date until the next one changes, or all are looked at.
         if speed < fastest {
@@ -154,35 +146,91 @@ impl Scores {
         Speed::of_word(fastest)
     }
 
+    /// Hands over those of some neighbours that have requests, or that are out.
+    pub(super) fn busy_in(&self, some: Range<usize>, mut busy: impl FnMut(usize)) {
+        let first = some.start;
+        let is_busy = |words: &Words| words.load.load(Relaxed) >= self.least_busy;
+        let (fours, rest) = self.words.get(some).unwrap_or_default().as_chunks::<4>();
+        let mut look_at = |from: usize, words: &[Words]| {
+            for (peer, words) in (from..).zip(words) {
+                if is_busy(words) && words.load.load(Relaxed) >> 32 > u64::from(self.capacities[peer].unit) {
+                    busy(peer);
+                }
+            }
+        };
+        for (at, four) in fours.iter().enumerate() {
+            if four.iter().any(is_busy) {
+                look_at(first + 4 * at, four);
+            }
+        }
+        look_at(first + 4 * fours.len(), rest);
+    }
+
+    /// For how many ms a peer's unfinished requests have been waiting.
+    pub(super) fn set_unfinished(&self, peer: usize, millis: Option<u64>) {
+        let speed = self.speed(peer);
+        if speed != Speed::NONE {
+            self.set_speed(peer, speed.with_unfinished(millis));
+        }
+    }
+
+    /// The fastest of some neighbours.
+    pub(super) fn fastest_in(&self, some: Range<usize>) -> Speed {
+        let (fours, rest) = self.words.get(some).unwrap_or_default().as_chunks::<4>();
+        let speed = |words: &Words| words.speed.load(Relaxed);
+        let of_four = |[a, b, c, d]: &[Words; 4]| speed(a).min(speed(b)).min(speed(c).min(speed(d)));
+        let none = Speed::NONE.word();
+        Speed::of_word(rest.iter().map(speed).fold(fours.iter().map(of_four).fold(none, u64::min), u64::min))
+    }
+
+    /// The best of a sample, compared with the fastest of it.
+    pub(super) fn best_drawn(&self, fastest: Speed, drawn: &Drawn) -> Option<usize> {
+        let mut best = Best::than(fastest);
+        drawn.short_list.iter().for_each(|peer| self.offer(&mut best, *peer));
+        drawn.next.iter().for_each(|some| self.offer_neighbours(&mut best, some.clone()));
+        best.peer()
+    }
+
     /// The best of all, compared with the fastest.
     pub(super) fn best(&self) -> Option<usize> {
         let mut best = Best::than(self.fastest());
-        let (fours, rest) = self.words.as_chunks::<4>();
+        self.offer_neighbours(&mut best, 0..self.words.len());
+        best.peer()
+    }
+
+    #[inline(always)]
+    fn offer_neighbours(&self, best: &mut Best, some: Range<usize>) {
+        let first = some.start;
+        let (fours, rest) = self.words.get(some).unwrap_or_default().as_chunks::<4>();
         let offer = |best: &mut Best, peer: usize, Words { speed, load }: &Words| {
             best.offer(peer, load.load(Relaxed), || Speed::of_word(speed.load(Relaxed)));
         };
         for (at, four) in fours.iter().enumerate() {
             // Nearly always none: that is what this loop costs.
             if four.iter().any(|words| best.may_be(words.load.load(Relaxed))) {
-                four.iter().enumerate().for_each(|(i, words)| offer(&mut best, 4 * at + i, words));
+                four.iter().enumerate().for_each(|(i, words)| offer(best, first + 4 * at + i, words));
             }
         }
-        rest.iter().enumerate().for_each(|(i, words)| offer(&mut best, 4 * fours.len() + i, words));
-        best.peer()
+        rest.iter().enumerate().for_each(|(i, words)| offer(best, first + 4 * fours.len() + i, words));
+    }
+
+    #[inline(always)]
+    fn offer(&self, best: &mut Best, peer: usize) {
+        best.offer(peer, self.words[peer].load.load(Relaxed), || self.speed(peer));
     }
 
     /// The best of all but a few, compared with the fastest of all.
     pub(super) fn best_but(&self, few: &[usize]) -> Option<usize> {
         let mut best = Best::than(self.fastest());
         let others = (0..self.words.len()).filter(|peer| !few.contains(peer));
-        others.for_each(|peer| best.offer(peer, self.words[peer].load.load(Relaxed), || self.speed(peer)));
+        others.for_each(|peer| self.offer(&mut best, peer));
         best.peer()
     }
 
     /// The best of some, compared with the fastest of them.
     pub(super) fn best_of(&self, fastest: Speed, peers: impl Iterator<Item = usize>) -> Option<usize> {
         let mut best = Best::than(fastest);
-        peers.for_each(|peer| best.offer(peer, self.words[peer].load.load(Relaxed), || self.speed(peer)));
+        peers.for_each(|peer| self.offer(&mut best, peer));
         best.peer()
     }
 
@@ -192,7 +240,7 @@ impl Scores {
         let mut best = Best::than(fastest);
         for (peer, speed, in_flight) in peers {
             let turn = self.words[peer].load.load(Relaxed) & TURN;
-            best.offer(peer, u64::from(self.shares[peer].load(in_flight)) << 32 | turn, || speed);
+            best.offer(peer, u64::from(self.capacities[peer].load(in_flight)) << 32 | turn, || speed);
         }
         best.peer()
     }
@@ -207,7 +255,7 @@ impl Scores {
         if turn != last {
             self.turn.store(turn, Relaxed);
         }
-        let next = turn + self.shares[peer].load(0).min(LONGEST_TURN);
+        let next = turn + self.capacities[peer].load(0).min(LONGEST_TURN);
         // Once: if the word changed meanwhile, somebody else uses the peer, and it is one turn ahead.
         _ = word.compare_exchange(seen, seen & !TURN | u64::from(next), Relaxed, Relaxed);
         if next >= LAST_TURN {
@@ -231,25 +279,11 @@ fn is_out(word: u64) -> bool {
     word >> 32 == u64::from(OUT)
 }
 
-impl Share {
-    /// What it would have to do with one more request.
-    fn load(&self, in_flight: u32) -> u32 {
-        let load = (u64::from(in_flight) + 1) * u64::from(self.unit);
-        let ramp = self.ramp.load(Relaxed);
-        let load = if ramp >= FULL { load } else { load.saturating_mul(u64::from(FULL)) / u64::from(ramp.max(1)) };
-        u32::try_from(load).unwrap_or(OUT).min(OUT - 1)
-    }
-
-    fn load_or_out(&self, in_flight: u32) -> u32 {
-        let full = self.max_conns > 0 && in_flight >= self.max_conns;
-        if full || !self.present.load(SeqCst) { OUT } else { self.load(in_flight) }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use super::super::FULL;
     use super::super::speed::Expectation;
     use super::*;
 
@@ -430,9 +464,9 @@ mod tests {
         // 0 to 2 of each thread's requests are left, in some places more than fit.
         for (peer, count) in counts.iter().enumerate() {
             let load = scores.words[peer].load.load(SeqCst) >> 32;
-            let due = scores.shares[peer].load_or_out(count.load(SeqCst));
+            let due = scores.capacities[peer].load_or_out(count.load(SeqCst));
             assert_eq!(load, u64::from(due), "{count:?} at {peer}");
-            assert_eq!(scores.speed(peer) == Speed::NONE, due == OUT);
+            assert!(scores.speed(peer) != Speed::NONE || due == OUT, "{count:?} at {peer}");
         }
     }
 }

@@ -76,11 +76,6 @@ impl Speed {
         self.0 >> 8 & 0xff
     }
 
-    /// Whether there are unfinished requests that count.
-    pub(super) fn waits(self) -> bool {
-        self.unfinished() > 0
-    }
-
     /// In nginx's steps: for how long its unfinished requests have been waiting; 0: there are none.
     pub(super) fn unfinished(self) -> u64 {
         self.0 & 0xff

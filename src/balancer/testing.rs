@@ -39,8 +39,8 @@ impl Tier {
     }
 
     pub(super) fn build(&self, method: Method) -> Box<dyn Balancer> {
-        if method.goes_by_unfinished() {
-            self.peers.iter().for_each(|peer| peer.latency.count_unfinished());
+        if let Some(measure) = method.goes_by_unfinished() {
+            self.peers.iter().for_each(|peer| peer.latency.count_unfinished(measure));
         }
         build(&method, &self.members(), 1)
     }
@@ -105,6 +105,22 @@ impl Tier {
 
 pub(super) fn name(picked: Option<usize>) -> char {
     picked.and_then(|i| ('a'..='z').nth(i)).unwrap_or('-')
+}
+
+/// One request from pick to last byte, alone.
+pub(super) fn serve(tier: &mut Tier, balancer: &dyn Balancer, time: impl FnMut(usize) -> u64) -> char {
+    let Some(picked) = balancer.pick(tier, &[]) else { return '-' };
+    run(tier, balancer, picked, time);
+    name(Some(picked))
+}
+
+/// One request to a peer, from pick to last byte, alone.
+pub(super) fn run(tier: &mut Tier, balancer: &dyn Balancer, picked: usize, mut time: impl FnMut(usize) -> u64) {
+    let mut timing = tier.peers[picked].latency.picked(tier.now);
+    tier.now = tier.now + Duration::from_millis(time(picked));
+    tier.peers[picked].latency.header(&mut timing, tier.now);
+    tier.peers[picked].latency.finished(timing, tier.now);
+    tier.tell(balancer, picked);
 }
 
 impl Candidates for Tier {

@@ -327,8 +327,8 @@ impl Step<'_> {
                 && pairs().all(|(a, b)| a.peer.id == b.peer.id)
                 && pairs().all(|(a, b)| parameters(a) == parameters(b))
         };
-        if upstream.method.goes_by_unfinished() {
-            seats.iter().for_each(|seat| seat.peer.latency.count_unfinished());
+        if let Some(measure) = upstream.method.goes_by_unfinished() {
+            seats.iter().for_each(|seat| seat.peer.latency.count_unfinished(measure));
         }
         let balancer: Arc<dyn Balancer> = match old.filter(same) {
             Some(old) => old.balancer.clone(),
