@@ -169,7 +169,7 @@ impl Exchange<'_> {
         let lines = headers::write_request(&mut out, &outbound);
         // A client that asks once need not be remembered.
         if is_usual && told.is_none() && conn.requests > 1 {
-            conn.told = Told::of(host, &out[lines]);
+            Told::remember(&mut conn.told, host, &out[lines]);
         }
         s.to_peer = out;
     }

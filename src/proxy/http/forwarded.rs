@@ -51,14 +51,21 @@ pub struct Told {
 const ROOM: usize = 317;
 
 impl Told {
-    /// The lines that were written for this Host, if there is room for both.
-    pub fn of(host: &[u8], lines: &[u8]) -> Option<Box<Told>> {
+    /// Remembers the lines that were written for this Host, if there is room for both, in the place of those before.
+    pub fn remember(before: &mut Option<Box<Told>>, host: &[u8], lines: &[u8]) {
+        let told = before.get_or_insert_with(|| Box::new(Told { host: 0, len: 0, text: [0; ROOM] }));
+        if told.write(host, lines).is_none() {
+            *before = None;
+        }
+    }
+
+    fn write(&mut self, host: &[u8], lines: &[u8]) -> Option<()> {
         let len = host.len() + lines.len();
-        let mut told = Box::new(Told { host: host.len().try_into().ok()?, len: len.try_into().ok()?, text: [0; ROOM] });
-        let (known, rest) = told.text.get_mut(..len)?.split_at_mut(host.len());
+        let (known, rest) = self.text.get_mut(..len)?.split_at_mut(host.len());
         known.copy_from_slice(host);
         rest.copy_from_slice(lines);
-        Some(told)
+        (self.host, self.len) = (host.len().try_into().ok()?, len.try_into().ok()?);
+        Some(())
     }
 
     /// The lines, if this is the Host that they were written for.
@@ -230,14 +237,29 @@ mod tests {
 
     #[test]
     fn what_was_told_holds_for_the_host_that_it_was_told_for() {
-        let told = Told::of(b"shop.example", b"X-Real-IP: 192.0.2.7\r\n").unwrap();
+        let of = |host: &[u8], lines: &[u8]| {
+            let mut told = None;
+            Told::remember(&mut told, host, lines);
+            told
+        };
+        let mut told = of(b"shop.example", b"X-Real-IP: 192.0.2.7\r\n").unwrap();
         assert_eq!(told.lines(b"shop.example"), Some(&b"X-Real-IP: 192.0.2.7\r\n"[..]));
         for other in ["", "hop.example", "shop.example:80", "SHOP.example"] {
             assert_eq!(told.lines(other.as_bytes()), None, "{other}");
         }
-        assert_eq!(Told::of(b"", b"a: b\r\n").unwrap().lines(b""), Some(&b"a: b\r\n"[..]));
-        assert!(Told::of(&[b'a'; 255], b"").is_some() && Told::of(&[b'a'; 256], b"").is_none());
-        assert!(Told::of(b"a", &[b'b'; ROOM - 1]).is_some() && Told::of(b"a", &[b'b'; ROOM]).is_none());
+        assert_eq!(of(b"", b"a: b\r\n").unwrap().lines(b""), Some(&b"a: b\r\n"[..]));
+        assert!(of(&[b'a'; 255], b"").is_some() && of(&[b'a'; 256], b"").is_none());
+        assert!(of(b"a", &[b'b'; ROOM - 1]).is_some() && of(b"a", &[b'b'; ROOM]).is_none());
+        // The next Host's lines take their place, and what is too long leaves nothing.
+        let place = std::ptr::from_ref(&*told);
+        let mut known = Some(told);
+        Told::remember(&mut known, b"other", b"b: c\r\n");
+        told = known.unwrap();
+        assert_eq!((told.lines(b"other"), told.lines(b"shop.example")), (Some(&b"b: c\r\n"[..]), None));
+        assert_eq!(std::ptr::from_ref(&*told), place);
+        let mut known = Some(told);
+        Told::remember(&mut known, &[b'a'; 256], b"");
+        assert!(known.is_none());
     }
 
     #[test]
