@@ -27,6 +27,8 @@ pub struct Reload {
     path: PathBuf,
     requests: mpsc::UnboundedSender<Request>,
     seen: Stamp,
+    /// It has changed, and is left to settle: as it was at the last look, and how many there were.
+    settling: Option<(Stamp, u32)>,
     /// Certificates and keys that the file names, be it in a version of it that was refused.
     files: Vec<PathBuf>,
     contents: Contents,
@@ -118,7 +120,8 @@ impl Reload {
         let (seen, contents) = (Stamp::of(&path, &files), Contents::of(&path, &files));
         let (ask, asked) = mpsc::unbounded_channel();
         let hangup = signal(SignalKind::hangup())?;
-        Ok(Reload { path, requests, seen, files, contents, hangup, warned_stale: false, asked, ask })
+        let (settling, warned_stale) = (None, false);
+        Ok(Reload { path, requests, seen, settling, files, contents, hangup, warned_stale, asked, ask })
     }
 
     /// Whoever wants the file read again.
@@ -138,27 +141,24 @@ impl Reload {
                     // Whoever asked may have left.
                     let _ = done.send(read);
                 }
-                () = sleep(LOOK) => self.look().await,
+                // Whoever asks does not wait for it.
+                () = sleep(if self.settling.is_some() { SETTLE } else { LOOK }) => self.look().await,
             }
         }
     }
 
     async fn look(&mut self) {
         self.warn_if_stale();
-        let mut now = Stamp::of(&self.path, &self.files);
-        if now == self.seen {
-            return;
-        }
-        for _ in 0..PATIENCE {
-            sleep(SETTLE).await;
-            let later = Stamp::of(&self.path, &self.files);
-            if later == now {
-                break;
+        let now = Stamp::of(&self.path, &self.files);
+        match self.settling.take() {
+            None if now == self.seen => {}
+            None => self.settling = Some((now, 1)),
+            Some((before, looks)) if now != before && looks < PATIENCE => self.settling = Some((now, looks + 1)),
+            Some(_) => {
+                self.seen = now;
+                let _ = self.load(false).await;
             }
-            now = later;
         }
-        self.seen = now;
-        let _ = self.load(false).await;
     }
 
     /// Reads the file, and puts it in force if it is good. Unasked, only if it says something else than before: else,
@@ -237,4 +237,33 @@ impl Reload {
 
 fn summary(applied: &Applied) -> String {
     if applied.is_empty() { "nothing has changed".to_owned() } else { applied.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_asks_does_not_wait_until_the_file_has_settled() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("upstream.toml");
+        std::fs::write(&path, "workers = 1\n").unwrap();
+        let (requests, mut requested) = mpsc::unbounded_channel::<Request>();
+        let reload = Reload::new(path.clone(), Vec::new(), requests).unwrap();
+        let reloader = reload.reloader();
+        tokio::spawn(reload.run());
+        tokio::spawn(async move {
+            while let Some(request) = requested.recv().await {
+                let _ = request.done.unwrap().send(Err("seen".to_owned()));
+            }
+        });
+        // The look has shown that it has changed; the next one would tell that it changes no more.
+        std::fs::write(&path, "workers = 11\n").unwrap();
+        sleep(LOOK + SETTLE / 2).await;
+        let asked = Instant::now();
+        assert!(reloader.reload().await.is_some_and(|read| !read.diagnostics.is_empty()));
+        assert_eq!(asked.elapsed(), Duration::ZERO);
+    }
 }
