@@ -25,8 +25,8 @@ const IN_STEP: usize = 32;
 
 /// The connections of one worker, as tasks.
 pub struct Crew {
-    /// Borrowed as long as any of them has its turn. Each in a box: the list itself stays small.
-    mates: RefCell<Slab<Box<Mate>>>,
+    /// Borrowed as long as any of them has its turn.
+    mates: RefCell<Slab<Mate>>,
     /// Those that wait for a place among them.
     newcomers: RefCell<Vec<Life>>,
     bells: Bells,
@@ -138,19 +138,19 @@ impl Crew {
     }
 
     /// Newcomers get a place, and a turn.
-    fn admit(&self, mates: &mut Slab<Box<Mate>>, due: &mut Vec<usize>) {
+    fn admit(&self, mates: &mut Slab<Mate>, due: &mut Vec<usize>) {
         for life in self.newcomers.borrow_mut().drain(..) {
             let entry = mates.vacant_entry();
             let place = entry.key();
             let bell = self.bells.rung(place);
             let waker = Waker::from(Arc::clone(&bell));
-            entry.insert(Box::new(Mate { life, bell, waker }));
+            entry.insert(Mate { life, bell, waker });
             due.push(place);
         }
     }
 
     /// The turns of some: what they do before they send, and then the rest. `further`: memory for a list.
-    fn step(&self, mates: &mut Slab<Box<Mate>>, places: &[usize], further: &mut Vec<usize>) {
+    fn step(&self, mates: &mut Slab<Mate>, places: &[usize], further: &mut Vec<usize>) {
         self.look_at_clock();
         self.in_company.set(places.len() > 1);
         self.turns(mates, places, true);
@@ -169,7 +169,7 @@ impl Crew {
     }
 
     /// One part of their turns; `begins`: the first.
-    fn turns(&self, mates: &mut Slab<Box<Mate>>, places: &[usize], begins: bool) {
+    fn turns(&self, mates: &mut Slab<Mate>, places: &[usize], begins: bool) {
         let mut left = places.iter();
         let mut go_on = |mates: &mut _| left.by_ref().for_each(|&place| self.turn(mates, place, begins));
         while catch_unwind(AssertUnwindSafe(|| go_on(mates))).is_err() {
@@ -180,7 +180,7 @@ impl Crew {
         }
     }
 
-    fn turn(&self, mates: &mut Slab<Box<Mate>>, place: usize, begins: bool) {
+    fn turn(&self, mates: &mut Slab<Mate>, place: usize, begins: bool) {
         let Some(mate) = mates.get_mut(place) else { return };
         if begins {
             mate.bell.answered();
@@ -194,7 +194,7 @@ impl Crew {
 }
 
 /// A connection is over. What is dropped with it may panic as well.
-fn end(mates: &mut Slab<Box<Mate>>, place: usize) {
+fn end(mates: &mut Slab<Mate>, place: usize) {
     let over = mates.try_remove(place);
     let _ = catch_unwind(AssertUnwindSafe(|| drop(over)));
 }
