@@ -241,9 +241,8 @@ fn summary(applied: &Applied) -> String {
 
 #[cfg(test)]
 mod tests {
-    use tokio::time::Instant;
-
     use super::*;
+    use crate::clock::Clock;
 
     #[tokio::test(start_paused = true)]
     async fn whoever_asks_does_not_wait_until_the_file_has_settled() {
@@ -262,8 +261,8 @@ mod tests {
         // The look has shown that it has changed; the next one would tell that it changes no more.
         std::fs::write(&path, "workers = 11\n").unwrap();
         sleep(LOOK + SETTLE / 2).await;
-        let asked = Instant::now();
+        let (clock, asked) = (Clock::process(), Clock::process().now());
         assert!(reloader.reload().await.is_some_and(|read| !read.diagnostics.is_empty()));
-        assert_eq!(asked.elapsed(), Duration::ZERO);
+        assert_eq!(clock.now().since(asked), Duration::ZERO);
     }
 }
