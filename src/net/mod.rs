@@ -18,6 +18,7 @@ pub mod socket_file;
 pub mod splice;
 pub mod stream;
 pub mod tls;
+pub mod watch;
 
 pub use buffer::Buffer;
 pub use deadline::Deadline;
@@ -26,4 +27,5 @@ pub use inherited::Inherited;
 pub use listener::{Accepted, Listener};
 pub use pool::{Limits, Pooled, Pools, Reuse};
 pub use socket::Socket;
-pub use stream::Stream;
+pub use stream::{ParkedStream, Stream};
+pub use watch::Watch;

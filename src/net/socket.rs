@@ -45,6 +45,11 @@ impl Socket {
         Socket { kind: Kind::Unix(unix), reader: Cell::new(ptr::null()) }
     }
 
+    /// Whether it is one over IP.
+    pub fn is_tcp(&self) -> bool {
+        matches!(self.kind, Kind::Tcp(_))
+    }
+
     /// The one over IP itself, to be waited for and looked at by whoever asks; `None`: it is none.
     pub fn as_tcp(&self) -> Option<&TcpStream> {
         self.reader.set(ptr::null());

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
@@ -36,6 +37,34 @@ struct Tls {
     fin: bool,
     /// The connection ends without a goodbye, so that nobody takes what was sent for the whole.
     cut: bool,
+}
+
+/// A connection that nobody waits for.
+#[derive(Debug)]
+pub struct ParkedStream {
+    socket: OwnedFd,
+    is_tcp: bool,
+    tls: Option<Box<Tls>>,
+}
+
+impl ParkedStream {
+    /// Registers it with the runtime of this thread.
+    ///
+    /// # Errors
+    /// The kernel has no room for it; it is closed then.
+    pub fn resume(self) -> io::Result<Stream> {
+        let socket = match self.is_tcp {
+            true => Socket::tcp(TcpStream::from_std(self.socket.into())?),
+            false => Socket::unix(UnixStream::from_std(self.socket.into())?),
+        };
+        Ok(Stream { socket, tls: self.tls })
+    }
+}
+
+impl AsFd for ParkedStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
 }
 
 /// For libraries that bring their own framing (HTTP/2). The datapath itself polls [`Stream::poll_read`].
@@ -121,6 +150,20 @@ impl Stream {
                 connected => return connected.map(Stream::unix),
             }
         }
+    }
+
+    /// Whether nothing is on its way in it: then it may be parked.
+    pub fn may_park(&self) -> bool {
+        self.tls.as_ref().is_none_or(|tls| tls.session.is_flushed() && !tls.session.has_news())
+    }
+
+    /// The connection without what is needed to wait for it, to be used in this one's place. What comes meanwhile stays with the kernel.
+    ///
+    /// # Errors
+    /// There are no descriptors left for a moment; nothing has changed then.
+    pub fn park(&mut self) -> io::Result<ParkedStream> {
+        let socket = self.socket.as_fd().try_clone_to_owned()?;
+        Ok(ParkedStream { socket, is_tcp: self.socket.is_tcp(), tls: self.tls.take() })
     }
 
     /// The socket itself, if bytes go through it as they are.

@@ -4,7 +4,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use crate::support::client::Broken;
-use crate::support::{Backend, Gate, PATIENCE, Script, Site, eventually};
+use crate::support::{Backend, Gate, PARKED, PATIENCE, Script, Site, eventually};
 
 /// An address that neither accepts nor refuses: its queue of waiting connections is full, and nobody empties it.
 pub struct Unreachable {
@@ -169,6 +169,21 @@ fn an_idle_client_is_closed_after_keepalive_timeout_without_a_word() {
     let mut client = weir.client();
     client.get("/");
     assert!(client.closed_silently());
+}
+
+#[test]
+fn a_client_that_pauses_is_served_again_on_its_connection() {
+    let a = Backend::start("a");
+    let weir = Site::of([&a]).top("keepalive_timeout = \"1h\"\nclient_header_timeout = \"1h\"").start();
+    let (mut client, mut late) = (weir.client(), weir.client());
+    assert_eq!(client.get("/").text(), "a");
+    // Whenever it asks: after this long it is parked as a rule, and if not it is served all the same.
+    std::thread::sleep(PARKED);
+    assert_eq!((client.get("/").text(), late.get("/").text()), ("a".to_owned(), "a".to_owned()));
+    assert_eq!(client.get("/").text(), "a", "and at once");
+    drop(client);
+    std::thread::sleep(PARKED);
+    assert_eq!(late.get("/").text(), "a");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use rustls::{ClientConfig, HandshakeKind, ProtocolVersion};
 
 use crate::support::tls::{BOTH, TLS12};
 use crate::support::weir::command;
-use crate::support::{Authority, Backend, Client, Gate, Script, Weir, eventually, get};
+use crate::support::{Authority, Backend, Client, Gate, PARKED, Script, Weir, eventually, get};
 
 const PAIR: &str = "certificate = \"a.pem\", key = \"a.key\"";
 
@@ -51,6 +51,24 @@ fn both_versions_are_spoken_and_the_application_hears_of_it() {
     assert_eq!(asked[2].field("x-tls"), Some("https on TLSv1.2 a.test ."));
     assert_eq!(asked[0].field("x-forwarded-proto"), Some("https"));
     assert_eq!(asked[0].field("x-client"), Some("NONE"));
+}
+
+#[test]
+fn a_client_that_pauses_goes_on_in_its_session() {
+    let (weir, authority, backend) = start(PAIR, "");
+    for versions in [&BOTH[..], &TLS12[..]] {
+        let config = authority.client(versions, None);
+        let (mut client, mut late) =
+            (connect(weir.address(), &config, "a.test"), connect(weir.address(), &config, "a.test"));
+        assert_eq!(client.get("/").text(), "app");
+        std::thread::sleep(PARKED);
+        assert_eq!((client.get("/").text(), late.get("/").text()), ("app".to_owned(), "app".to_owned()));
+        drop(client);
+        assert_eq!(late.get("/again").text(), "app");
+    }
+    assert!(
+        backend.requests().iter().all(|asked| asked.field("x-tls").is_some_and(|tls| tls.starts_with("https on TLS")))
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
-use crate::support::{Backend, Client, Script, Site, Weir, eventually, listens, sorted};
+use crate::support::{Backend, Client, PARKED, Script, Site, Weir, eventually, listens, sorted};
 
 /// Listens on a port, for the harness, and on a socket in weir's folder.
 const BOTH: &str = r#"["127.0.0.1:0", "unix:@DIR@/weir.sock"]"#;
@@ -38,6 +38,8 @@ fn all_workers_answer_on_one_socket_and_one_connection_serves_many_requests() {
     let mut client = Client::connect_unix(&path);
     let seen: String = (0..4).map(|_| client.get("/").text()).collect();
     assert_eq!(sorted(&seen), "aabb");
+    std::thread::sleep(PARKED);
+    assert!(["a", "b"].contains(&&*client.get("/").text()), "also after a pause");
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666, "as in nginx");
 }
 

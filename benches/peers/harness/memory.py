@@ -8,6 +8,8 @@ REQUEST = b"GET %b HTTP/1.1\r\nHost: bench\r\n%b\r\n"
 UPGRADE = (b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n")
 ACTIVE = 1_000
+# Seconds.
+SETTLED = 6
 
 
 def measure(binaries, backends, idle):
@@ -57,7 +59,8 @@ def weigh(proxy, count, path, fields=b"", answer=b"HTTP/1.1 200"):
                 connection.sendall(REQUEST % (path, fields))
                 if path != b"/hold" and not connection.recv(4096).startswith(answer):
                     raise RuntimeError(f"{proxy.name}: no answer on connection {len(connections)}")
-        time.sleep(2)
+        # A proxy may give back what an idle connection does not need when it has been idle for a while.
+        time.sleep(SETTLED)
         return (proxy.memory_kib() - before) / count
     finally:
         for connection in connections:

@@ -18,7 +18,7 @@ use crate::config::model::ClientLimits;
 use crate::endpoint::{ClientAddr, Endpoint};
 use crate::http1::{self, Progress, Reject, RequestHead};
 use crate::net::{Accepted, Buffer, Deadline};
-use crate::proxy::worker::{ONE_MORE, Seat, Worker};
+use crate::proxy::worker::{ONE_MORE, Seat, Worker, parking};
 use crate::tls::HTTP2;
 use crate::topology::{ListenerSpec, Route, Topology, VirtualHosts};
 
@@ -127,7 +127,7 @@ pub fn serve(seat: Seat, accepted: Accepted, listener: ListenerSpec) -> impl Fut
     let deadline = Deadline::new();
     let keepalive_timeout = worker.client_limits(&client, |limits| limits.keepalive_timeout);
     let stream = Side::Http1(stream);
-    let mut connection = Connection {
+    go_on(Connection {
         worker,
         seat,
         stream,
@@ -138,19 +138,28 @@ pub fn serve(seat: Seat, accepted: Accepted, listener: ListenerSpec) -> impl Fut
         expects_header,
         route: None,
         told: None,
-    };
-    // One block around one value, used in place: an `async fn` keeps what it is given twice, and most connections are
-    // idle most of the time.
+    })
+}
+
+/// Serves a client whose connection is new, or was idle.
+#[expect(clippy::manual_async_fn, reason = "it would keep the connection twice")]
+pub(super) fn go_on(mut connection: Connection) -> impl Future<Output = ()> {
+    // One block around one value, used in place: most connections are idle most of the time.
     async move {
         connection.seat.slot.occupy().await;
         // What is done now and then is boxed, so that an idle connection's task is small.
         let opens = connection.expects_header || connection.client.hosts.as_ref().is_some_and(|hosts| hosts.is_tls());
         let mut next = if opens { apart(|| connection.open()).await } else { Next::Request };
         while let Next::Request = next {
-            next = if connection.readable().await { in_place(|| connection.awake()).await } else { Next::Nothing };
+            next = match connection.readable().await {
+                Idle::Speaks => in_place(|| connection.awake()).await,
+                Idle::Parks { until } => Next::Pause { until },
+                Idle::Ends => Next::Nothing,
+            };
         }
         match next {
             Next::Request | Next::Nothing => {}
+            Next::Pause { until } => connection.park(until),
             Next::Http2 { begun } => apart(|| http2::server::serve(connection, begun)).await,
             Next::Tunnel(mut tunnel) => {
                 let after = poll_fn(|cx| tunnel.poll(cx, &mut connection)).await;
@@ -169,8 +178,20 @@ enum Next {
     Http2 { begun: Vec<u8> },
     /// What both sides have switched to.
     Tunnel(Box<Tunnel>),
+    /// It takes no turns for a while.
+    Pause { until: Timestamp },
     /// It ends.
     Nothing,
+}
+
+/// What came of waiting for a request.
+enum Idle {
+    /// Its first byte, or the end.
+    Speaks,
+    /// There may be none for so long that the connection is parked.
+    Parks { until: Timestamp },
+    /// Nobody will send one.
+    Ends,
 }
 
 impl Connection {
@@ -257,29 +278,35 @@ impl Connection {
         }
     }
 
-    /// Waits for the first byte of a request. False: nobody will send one.
-    async fn readable(&mut self) -> bool {
-        let now = self.worker.now();
+    /// Waits for the first byte of a request.
+    async fn readable(&mut self) -> Idle {
+        let since = self.seat.slot.begin_idle(self.worker.now());
         let first = self.requests == 0;
         let limit = if first { self.header_timeout() } else { self.keepalive_timeout };
-        self.deadline.set(now, limit);
+        self.deadline.set(since, limit);
         poll_fn(|cx| {
             // First: what has come is served, whatever ends.
             if self.stream.poll_readable(cx).is_ready() {
-                return Poll::Ready(true);
+                self.seat.slot.end_idle();
+                return Poll::Ready(Idle::Speaks);
             }
             if self.is_ending() {
                 if !first && self.worker.is_stopping() {
-                    return Poll::Ready(false);
+                    return Poll::Ready(Idle::Ends);
                 }
                 // Of a removed listener: since it was noticed, which the first turn after it does.
                 let (from, limit) = match self.worker.is_draining() {
-                    true => self.worker.last_call(now),
+                    true => self.worker.last_call(since),
                     false => (self.worker.now(), ONE_MORE),
                 };
                 self.deadline.tighten(from, limit);
+            } else if self.seat.slot.is_told_to_park()
+                && self.stream.may_park()
+                && let Some(until) = parking::stays_until(self.worker.now(), self.deadline.at())
+            {
+                return Poll::Ready(Idle::Parks { until });
             }
-            self.deadline.poll(cx).map(|()| false)
+            self.deadline.poll(cx).map(|()| Idle::Ends)
         })
         .await
     }

@@ -27,6 +27,14 @@ pub enum Side {
 }
 
 impl Side {
+    /// Whether it can be parked while nobody says anything.
+    pub fn may_park(&self) -> bool {
+        match self {
+            Side::Http1(stream) => stream.may_park(),
+            Side::Http2(_) => false,
+        }
+    }
+
     /// Whether bodies are framed by HTTP/2, not by what is written.
     pub fn is_http2(&self) -> bool {
         matches!(self, Side::Http2(_))

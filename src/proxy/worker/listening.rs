@@ -70,6 +70,7 @@ impl Worker {
             }
             false
         });
+        self.parking.call(which);
         self.seats.wake_all();
     }
 
@@ -105,7 +106,7 @@ impl Worker {
         }
     }
 
-    fn serve(self: &Rc<Self>, accepted: Accepted, service: Service) {
+    pub(super) fn serve(self: &Rc<Self>, accepted: Accepted, service: Service) {
         // Seated at once, not when its task first runs: a worker that drains must not take itself for empty meanwhile.
         let seat = self.seat();
         match service {
@@ -118,11 +119,10 @@ impl Worker {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{self, Env};
     use crate::mailbox::Command;
     use crate::net::listener;
-    use crate::telemetry::AccessLog;
-    use crate::topology::{Change, Live, Topology};
+    use crate::proxy::worker::fixture;
+    use crate::topology::{Change, Topology};
     use std::io::{Read, Write};
     use std::net::TcpStream;
     use std::sync::Arc;
@@ -133,16 +133,11 @@ mod tests {
     const WEB: &str = "[[server]]\nlisten = \"127.0.0.1:0\"\n[[server.location]]\npath = \"/\"\nreturn = \"web\"\n";
     const NOTHING: &str = "[[server]]\nlisten = \"127.0.0.2:0\"\n[[server.location]]\npath = \"/\"\nreturn = 404\n";
 
-    fn topology(text: &str) -> Topology {
-        let loaded = config::parse("upstream.toml", text, &Env::default()).expect("a good file");
-        Topology::build_seeded(Arc::new(loaded.config), 1, Timestamp::ZERO)
-    }
-
     /// The snapshot `before` a reload removed the listener, and the one after it.
     fn snapshots(before: &str) -> (Topology, Topology) {
-        let before = topology(before);
+        let before = fixture::topology(before);
         let groups = before.config().upstreams.clone();
-        let mut config = (**topology(NOTHING).config()).clone();
+        let mut config = (**fixture::topology(NOTHING).config()).clone();
         config.upstreams = groups;
         let (after, _) = before.apply(Change::Config(Arc::new(config)), Timestamp::ZERO);
         (before, after)
@@ -155,10 +150,7 @@ mod tests {
         let address: Endpoint = ADDRESS.parse::<std::net::SocketAddr>().unwrap().into();
         let (before, after) = snapshots(before);
         let last = before.service(&address);
-        let (notices, _heard) = mpsc::unbounded_channel();
-        let log = AccessLog::open(&config::model::LogTarget::Off, config::model::LogFormat::Json).unwrap();
-        let live = Live::new(after);
-        let worker = Worker::new(&live, log.worker(), Arc::default(), notices);
+        let (worker, _live) = fixture::worker(after);
         runtime.block_on(tokio::task::LocalSet::new().run_until(async move {
             let mut bound = listener::bind(&address, 0, 1).unwrap();
             let Endpoint::Ip(real) = bound.address else { panic!("a port") };

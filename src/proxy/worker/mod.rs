@@ -1,4 +1,5 @@
-//! One thread of the data plane: its connections (`seats`), where it accepts them (`listening`), its pools, its view of the world.
+//! One thread of the data plane: its connections (`seats`), where it accepts them (`listening`) and
+//! where they wait (`parking`), its pools, its view of the world.
 //! Nothing here is shared.
 
 use std::cell::{Cell, RefCell};
@@ -24,7 +25,10 @@ use crate::topology::{Group, Live, Local, Peer, Reader, Service, Topology};
 
 mod bells;
 mod crew;
+#[cfg(test)]
+mod fixture;
 mod listening;
+pub mod parking;
 mod seats;
 
 pub use seats::{Seat, Slot};
@@ -36,6 +40,7 @@ use super::datagram::Port;
 use super::http::connection::Client;
 use super::http::{PeerConn, Spare, http2};
 use listening::Listening;
+use parking::Parking;
 use seats::Seats;
 
 /// One worker.
@@ -54,6 +59,8 @@ pub struct Worker {
     seats: Seats,
     /// Its connections' tasks.
     pub crew: Rc<Crew>,
+    /// Connections that take no turns.
+    pub parking: Parking,
     listening: RefCell<Vec<Listening>>,
     /// Where datagrams come.
     ports: RefCell<Vec<Rc<Port>>>,
@@ -74,6 +81,9 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 /// closes its connection: one that is closed under a client may meet a request that is on its way.
 pub const ONE_MORE: Duration = Duration::from_secs(5);
 
+/// How long others have their turns before more connections are parked.
+const PARKING_PAUSE: Duration = Duration::from_millis(20);
+
 impl Worker {
     /// A worker that sees `live`, logs to `log`, and tells the control plane through `notices`. `serials` numbers the
     /// connections of all workers.
@@ -92,6 +102,7 @@ impl Worker {
             topology: RefCell::new(live.reader()),
             seats: Seats::default(),
             crew: Rc::default(),
+            parking: Parking::default(),
             listening: RefCell::default(),
             ports: RefCell::default(),
             draining: Cell::new(false),
@@ -182,6 +193,7 @@ impl Worker {
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // One for all turns, so that a pause in it is not begun anew with each of them.
         let mut flushing = std::pin::pin!(self.log.flush_promptly());
+        let mut parking = std::pin::pin!(async { tokio::join!(self.parking.attend(&self), self.park_idle()) });
         let mut commanded = true;
         loop {
             tokio::select! {
@@ -193,16 +205,32 @@ impl Worker {
                     self.topology.borrow_mut().let_go();
                     self.pools.borrow_mut().sweep(self.clock.now());
                     self.http2.borrow_mut().sweep(self.clock.now());
+                    self.parking.call_due(self.clock.now());
                 }
                 () = &mut flushing => {}
+                _ = &mut parking => {}
                 () = self.emptied(), if self.is_draining() => return,
+            }
+        }
+    }
+
+    /// Parks connections that have been idle for a while, some at a time. Never ends.
+    async fn park_idle(&self) {
+        loop {
+            tokio::time::sleep(parking::IDLE).await;
+            let mut from = Some(0);
+            while let Some(place) = from {
+                if place > 0 {
+                    tokio::time::sleep(PARKING_PAUSE).await;
+                }
+                from = self.seats.park_idle(self.clock.now() - parking::IDLE, place);
             }
         }
     }
 
     async fn emptied(&self) {
         // Draining is rare and short: looking again is simpler than being told.
-        while !self.seats.is_empty() {
+        while !self.seats.is_empty() || !self.parking.is_empty() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

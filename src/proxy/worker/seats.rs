@@ -7,7 +7,13 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 
 use super::Worker;
+use crate::clock::Timestamp;
 use crate::id::PeerId;
+
+/// How many places are looked at in one go.
+const LOOKS: usize = 4_096;
+/// How many of them are told to park: what that takes keeps others waiting.
+const TOLD: usize = 256;
 
 /// The connections of a worker.
 #[derive(Debug, Default)]
@@ -26,6 +32,26 @@ impl Seats {
         for (_, slot) in self.slots.borrow().iter() {
             slot.wake();
         }
+    }
+
+    /// Tells those to park that have been idle since `before`, of some places from `from` on. Returns where to go on; `None`: those were
+    /// the last.
+    pub(super) fn park_idle(&self, before: Timestamp, from: usize) -> Option<usize> {
+        let slots = self.slots.borrow();
+        let (all, mut told) = (slots.capacity(), 0);
+        for place in from..all.min(from + LOOKS) {
+            if let Some(slot) = slots.get(place)
+                && slot.idle_since.get() <= before
+            {
+                slot.told_to_park.set(true);
+                slot.wake();
+                told += 1;
+            }
+            if told == TOLD {
+                return Some(place + 1);
+            }
+        }
+        (from + LOOKS < all).then_some(from + LOOKS)
     }
 
     /// Whoever waits for this peer waits in vain.
@@ -51,12 +77,28 @@ impl Seats {
 }
 
 /// What the worker keeps of one client connection, to reach it.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Slot {
     waker: RefCell<Option<Waker>>,
     waits_for: Cell<Option<PeerId>>,
     abandoned: Cell<bool>,
     gone: Cell<bool>,
+    /// `NEVER`: it is not.
+    idle_since: Cell<Timestamp>,
+    told_to_park: Cell<bool>,
+}
+
+impl Default for Slot {
+    fn default() -> Slot {
+        Slot {
+            waker: RefCell::default(),
+            waits_for: Cell::default(),
+            abandoned: Cell::default(),
+            gone: Cell::default(),
+            idle_since: Cell::new(Timestamp::NEVER),
+            told_to_park: Cell::default(),
+        }
+    }
 }
 
 impl Slot {
@@ -82,6 +124,29 @@ impl Slot {
         self.waits_for.set(peer);
         self.abandoned.set(false);
         self.gone.set(false);
+    }
+
+    /// From now on the connection is idle, unless it is already. Since when.
+    pub fn begin_idle(&self, now: Timestamp) -> Timestamp {
+        let since = self.idle_since.get().min(now);
+        self.idle_since.set(since);
+        since
+    }
+
+    /// It is not idle any more.
+    pub fn end_idle(&self) {
+        self.idle_since.set(Timestamp::NEVER);
+        self.told_to_park.set(false);
+    }
+
+    /// Since when it is idle; [`Timestamp::NEVER`]: it is not.
+    pub fn idle_since(&self) -> Timestamp {
+        self.idle_since.get()
+    }
+
+    /// Whether it has been idle for so long that it is to be parked. Said once.
+    pub fn is_told_to_park(&self) -> bool {
+        self.told_to_park.take()
     }
 
     /// Whether the peer was found unreachable since [`Slot::wait_for`].

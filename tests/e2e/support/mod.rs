@@ -23,6 +23,9 @@ use std::time::{Duration, Instant};
 /// How long an event may take that must come. Generous: it is reached only by a test that fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
+/// How long a client is silent until its connection is parked (`proxy/worker/parking.rs`), with some to spare.
+pub const PARKED: Duration = Duration::from_millis(2_500);
+
 /// Asks `holds` every few milliseconds until it is true; panics with `claim` after [`PATIENCE`].
 pub fn eventually(claim: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
