@@ -1,6 +1,6 @@
 //! Which address is meant? `80`, `":8080"`, `"[::1]:80"` to listen on; `"app:5000"` to connect to.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -49,6 +49,12 @@ fn listen_ip(text: &str) -> Result<SocketAddr, Unfit> {
 
 /// A server of an upstream: a name or a literal address, and a port.
 pub(super) fn server(text: &str) -> Result<Address, Unfit> {
+    // What most are, among thousands; whatever is not plainly good goes the long way, which knows every reason.
+    if let Ok(address) = text.parse::<SocketAddrV4>()
+        && address.port() > 0
+    {
+        return Ok(Address::Ip(address.into()));
+    }
     if let Some((address, parameters)) = text.split_once(char::is_whitespace) {
         let parameters: Vec<String> = parameters.split_whitespace().map(as_toml).collect();
         let table = format!("write `{{ address = \"{address}\", {} }}`", parameters.join(", "));
@@ -264,6 +270,7 @@ mod tests {
             ("app.:1", named("app.", 1)),
             ("10.0.0.1", Ok(Address::Ip("10.0.0.1:80".parse().unwrap()))),
             ("10.0.0.1:5000", Ok(Address::Ip("10.0.0.1:5000".parse().unwrap()))),
+            ("10.0.0.1:080", Ok(Address::Ip("10.0.0.1:80".parse().unwrap()))),
             ("[::1]:5000", Ok(Address::Ip("[::1]:5000".parse().unwrap()))),
             ("Unix:/run/app.sock", Ok(Address::Unix(Path::new("/run/app.sock").into()))),
         ];
@@ -300,6 +307,8 @@ mod tests {
             ("", "it is empty"),
             (":5000", "the host is missing"),
             ("app:0", "`0` is not a port: 1 to 65535"),
+            ("10.0.0.1:0", "`0` is not a port: 1 to 65535"),
+            ("10.0.0.1:+80", "`+80` is not a port: 1 to 65535"),
             ("app:http", "`http` is not a port: 1 to 65535"),
             ("app:70000", "`70000` is not a port: 1 to 65535"),
             ("127.0.0.300:80", "`127.0.0.300` is not an IPv4 address"),

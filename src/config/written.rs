@@ -99,6 +99,7 @@ impl Text {
         for piece in &self.pieces {
             match piece {
                 Piece::Environment(text) => plain.push_str(text),
+                Piece::File(text) if !text.contains('$') => plain.push_str(text),
                 Piece::File(text) => {
                     let mut parts = text.split("$$");
                     plain.push_str(no_variable(parts.next().unwrap_or_default())?);

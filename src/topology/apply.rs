@@ -245,9 +245,9 @@ impl Step<'_> {
             Some(old) => old.state.clone(),
             None => Arc::new(GroupState::new(upstream.name.clone(), upstream.max_ejected, self.now)),
         };
-        let mut known: HashMap<Identity, &Seat> =
-            old.iter().flat_map(|group| group.seats()).map(|seat| (seat.peer.identity(), seat)).collect();
-        let alone = !self.places(upstream).any(|(identity, _, _)| known.contains_key(&identity));
+        let mut known: HashMap<Identity, &Seat> = HashMap::with_capacity(old.map_or(0, |old| old.seats().count()));
+        known.extend(old.iter().flat_map(|group| group.seats()).map(|seat| (seat.peer.identity(), seat)));
+        let alone = known.is_empty() || !self.places(upstream).any(|(identity, _, _)| known.contains_key(&identity));
 
         let mut tiers = [Vec::new(), Vec::new()];
         let mut added = Vec::new();
@@ -303,7 +303,7 @@ impl Step<'_> {
         &self,
         upstream: &'u Upstream,
     ) -> impl Iterator<Item = (Identity, Arc<UpstreamServer>, Option<Arc<str>>)> + use<'_, 'u> {
-        let mut seen: HashMap<(Arc<str>, Endpoint), u32> = HashMap::new();
+        let mut seen: HashMap<(Arc<str>, Endpoint), u32> = HashMap::with_capacity(upstream.servers.len());
         let addresses = upstream.servers.iter().flat_map(|server| self.after.places(server));
         addresses.map(move |(addr, server, host)| {
             let ordinal = seen.entry((server.text.clone(), addr.clone())).or_default();

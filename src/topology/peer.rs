@@ -1,6 +1,7 @@
 //! What is known of one peer, whatever is reloaded around it?
 
 use std::borrow::Cow;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 
@@ -102,8 +103,8 @@ impl Peer {
         Peer {
             id: PeerId::fresh(),
             group,
+            name: name_of(&addr, &text),
             text,
-            name: addr.to_string().into(),
             addr,
             host,
             ordinal,
@@ -337,5 +338,43 @@ impl Tally {
         if let Some(class) = self.responses.get(usize::from(status / 100).wrapping_sub(1)) {
             class.fetch_add(1, Relaxed);
         }
+    }
+}
+
+/// An address as text: the server's own, where that is written the same.
+fn name_of(addr: &Endpoint, text: &Arc<str>) -> Arc<str> {
+    let is_same = match addr {
+        // A port may be written with zeros before it, and nothing else of an IPv4 address in two ways.
+        Endpoint::Ip(SocketAddr::V4(addr)) => text.parse() == Ok(*addr) && !text.contains(":0"),
+        _ => false,
+    };
+    if is_same { text.clone() } else { addr.to_string().into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_has_its_address_as_name_however_the_server_is_written() {
+        let table = [
+            ("10.0.0.1:80", "10.0.0.1:80"),
+            ("10.0.0.1", "10.0.0.1:80"),
+            ("10.0.0.1:080", "10.0.0.1:80"),
+            ("app:80", "10.0.0.1:80"),
+            ("10.0.0.2:80", "10.0.0.1:80"),
+            ("[0::1]:80", "[::1]:80"),
+            ("unix:/run/app.sock", "unix:/run/app.sock"),
+        ];
+        for (text, name) in table {
+            let addr: Endpoint = name.parse().expect("an address");
+            assert_eq!(&*name_of(&addr, &text.into()), name, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_server_that_is_written_as_its_address_is_in_memory_once() {
+        let text: Arc<str> = "10.0.0.1:80".into();
+        assert!(Arc::ptr_eq(&name_of(&Endpoint::Ip(text.parse().expect("an address")), &text), &text));
     }
 }

@@ -382,11 +382,12 @@ fn servers(section: &Section<'_>, name: &str, method: &Method) -> Vec<UpstreamSe
 /// The entries of a list of servers; what is none of them is reported.
 pub(super) fn list(nodes: &[Node], method: &Method, sink: &Sink) -> Vec<UpstreamServer> {
     let table = Table::default();
-    let defaults = Section::read(Place::Peer, &table, sink);
-    let mut servers: Vec<UpstreamServer> = Vec::new();
-    let mut places: HashMap<Address, Span> = HashMap::new();
+    // Read once: most servers of a long list are an address and nothing else.
+    let defaults = settings_of_server(&Section::read(Place::Peer, &table, sink));
+    let mut servers: Vec<UpstreamServer> = Vec::with_capacity(nodes.len());
+    let mut places: HashMap<Address, Span> = HashMap::with_capacity(nodes.len());
     for node in nodes {
-        let Some(server) = server(node, &defaults, method) else { continue };
+        let Some(server) = server(node, &defaults, method, sink) else { continue };
         if let Some(first) = places.insert(server.address.clone(), node.span.clone()) {
             let warning = Diagnostic::warning("this server is in the list twice").at(node.span.clone());
             let warning = warning.context(first, "first here").note("it is two peers, counted and judged apart");
@@ -398,10 +399,12 @@ pub(super) fn list(nodes: &[Node], method: &Method, sink: &Sink) -> Vec<Upstream
 }
 
 /// One entry of `servers`; `None`: reported.
-fn server(node: &Node, defaults: &Section<'_>, method: &Method) -> Option<UpstreamServer> {
-    let sink = defaults.sink;
+fn server(node: &Node, defaults: &UpstreamServer, method: &Method, sink: &Sink) -> Option<UpstreamServer> {
     match &node.value {
-        Value::Text(text) => address_of(text, sink).map(|(text, address)| server_of(defaults, &text, address)),
+        Value::Text(text) => {
+            let (text, address) = address_of(text, sink)?;
+            Some(UpstreamServer { text: text.into(), address, ..defaults.clone() })
+        }
         Value::Table(table) => {
             let section = Section::read(Place::Peer, table, sink);
             refuse_contradictions(&section, method);
@@ -462,9 +465,14 @@ fn service_of(section: &Section<'_>, text: &Text) -> Option<(String, Address)> {
 }
 
 pub(super) fn server_of(section: &Section<'_>, text: &str, address: Address) -> UpstreamServer {
+    UpstreamServer { text: text.into(), address, ..settings_of_server(section) }
+}
+
+/// Everything but where it is.
+fn settings_of_server(section: &Section<'_>) -> UpstreamServer {
     UpstreamServer {
-        text: text.into(),
-        address,
+        text: "".into(),
+        address: Address::Name { host: String::new(), port: 0 },
         weight: small(section.number("weight")),
         max_conns: small(section.number("max_conns")),
         max_fails: small(section.number("max_fails")),
