@@ -46,7 +46,7 @@ impl Numbers {
     pub(super) fn next(&self) -> u64 {
         let place = &self.places[place()];
         let number = place.load(Relaxed);
-        let ends = number % BLOCK == 0 || self.next_block.load(Relaxed).wrapping_sub(number) > STALE;
+        let ends = number.is_multiple_of(BLOCK) || self.next_block.load(Relaxed).wrapping_sub(number) > STALE;
         let number = if ends { self.next_block.fetch_add(BLOCK, Relaxed) } else { number };
         place.store(number + 1, Relaxed);
         number
