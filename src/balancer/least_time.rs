@@ -186,10 +186,15 @@ impl LeastTime {
 
 impl Balancer for LeastTime {
     fn pick(&self, peers: &dyn Candidates, _key: &[u8]) -> Option<usize> {
-        let pick = self.looks.next_pick();
-        let found = match &self.sample {
-            None => self.of_all(pick, peers),
-            Some(sample) => (0..SAMPLES).find_map(|further| self.of_sample(sample, pick + further, peers)),
+        let (pick, found) = match &self.sample {
+            None => {
+                let pick = self.looks.next_pick();
+                (pick, self.of_all(pick, peers))
+            }
+            Some(sample) => {
+                let pick = sample.next_pick();
+                (pick, (0..SAMPLES).find_map(|further| self.of_sample(sample, pick + further, peers)))
+            }
         };
         // If nobody is known who could be picked, that is for the peers to say.
         let peer = found.or_else(|| self.by_asking(peers))?;

@@ -77,7 +77,7 @@ impl Looks {
         Looks {
             seen: members.iter().map(seen).collect(),
             picks: Alone::default(),
-            round: AtomicU64::new(u64::MAX),
+            round: AtomicU64::new(0),
             first_pick: AtomicU64::new(u64::MAX),
             next_pick: AtomicU64::new(0),
             next_time: AtomicU64::new(0),
@@ -120,7 +120,9 @@ impl Looks {
 
     /// Whether all that come up are asked.
     fn is_round(&self, pick: u64, now: Timestamp) -> bool {
-        let is_over = pick.wrapping_sub(self.round.load(Relaxed)) >= self.seen.len() as u64;
+        // A thread that is a little behind has no part in it.
+        let Some(since) = pick.checked_sub(self.round.load(Relaxed)) else { return false };
+        let is_over = since >= self.seen.len() as u64;
         if is_over && !self.ask_is_due(pick, now) {
             return false;
         }
@@ -223,4 +225,27 @@ pub(super) struct Found {
     next_pick: u64,
     /// In µs.
     next_time: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::testing::Tier;
+    use super::*;
+
+    #[test]
+    fn a_thread_that_is_behind_does_not_begin_a_round_anew() {
+        let tier = Tier::weights(&[1; 200]);
+        let looks = Looks::new(&tier.members());
+        let asked = |pick, now| looks.whom_to_ask(pick, now).is_some();
+        let later = tier.now + Duration::from_secs(2);
+        (0..200).for_each(|pick| looks.picked(900 + pick, pick as usize, later));
+        // The first rounds; then nobody for a second, and everybody once.
+        assert!(asked(0, tier.now) && asked(200, tier.now) && !asked(400, tier.now));
+        assert!(asked(1_000, later) && !asked(990, later) && asked(1_001, later));
+        assert!(asked(1_199, later) && !asked(991, later) && !asked(1_200, later));
+        let later = later + Duration::from_secs(2);
+        assert!(!asked(999, later) && asked(1_201, later));
+    }
 }

@@ -27,6 +27,7 @@ mod least_conn;
 mod least_time;
 mod levels;
 mod looks;
+mod numbers;
 mod order;
 mod random;
 mod round_robin;

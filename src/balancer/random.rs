@@ -1,10 +1,8 @@
 //! Which peer, by chance? (nginx: `ngx_http_upstream_random_module.c`)
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-
-use super::alone::Alone;
 use super::latency::Measure;
 use super::least_conn::Load;
+use super::numbers::Numbers;
 use super::round_robin::RoundRobin;
 use super::shares::Shares;
 use super::smooth::scaled;
@@ -29,7 +27,7 @@ impl Random {
             weights: members.iter().map(|member| member.weight).collect(),
             fail_timeouts: members.iter().map(|member| member.fail_timeout.into()).collect(),
             two,
-            source: Source(Alone(AtomicU64::new(seed))),
+            source: Source { seed, picks: Numbers::default() },
             otherwise: RoundRobin::new(members),
         }
     }
@@ -102,9 +100,12 @@ impl Balancer for Random {
     }
 }
 
-/// Random numbers for all workers without a lock: splitmix64 over a shared counter, once a pick.
+/// Random numbers for all workers without a lock: splitmix64 over the number of the pick.
 #[derive(Debug)]
-struct Source(Alone<AtomicU64>);
+struct Source {
+    seed: u64,
+    picks: Numbers,
+}
 
 /// The numbers of one pick: splitmix64 from there on.
 struct Draws(u64);
@@ -113,7 +114,7 @@ const GOLDEN_GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Source {
     fn draws(&self) -> Draws {
-        Draws(mixed(self.0.fetch_add(GOLDEN_GAMMA, Relaxed)))
+        Draws(mixed(self.seed.wrapping_add(self.picks.next().wrapping_mul(GOLDEN_GAMMA))))
     }
 }
 

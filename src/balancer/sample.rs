@@ -4,6 +4,8 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 
+use super::numbers::Numbers;
+
 /// A pick looks at so many blocks of peers that come next…
 const BLOCKS: usize = 3;
 /// … of so many that take part each…
@@ -11,10 +13,12 @@ const BLOCK: usize = 8;
 /// … and at the fastest that were met, so that a few fast peers among thousands are not found by luck alone.
 const SHORT_LIST: usize = 8;
 
-/// Everybody who takes part is looked at once in a round. Those who are looked at together are neighbours, so what is known of
-/// them lies on few lines: they are to be in an order without meaning ([`Shuffled`](super::shuffled::Shuffled)).
+/// Everybody who takes part is looked at once in a round, of which several threads have parts at once ([`Numbers`]). Those
+/// who are looked at together are neighbours, so what is known of them lies on few lines: they are to be in an order without
+/// meaning ([`Shuffled`](super::shuffled::Shuffled)).
 #[derive(Debug)]
 pub(super) struct Sample {
+    picks: Numbers,
     /// Where each block begins, and the last one ends. They are replaced in place, so a pick meanwhile may look at others, or at
     /// nobody.
     starts: Box<[AtomicU32]>,
@@ -46,6 +50,7 @@ impl Sample {
     /// Of so many peers, which all take part.
     pub(super) fn new(count: usize) -> Sample {
         let sample = Sample {
+            picks: Numbers::default(),
             starts: (0..count.div_ceil(BLOCK) + 2).map(|_| AtomicU32::new(0)).collect(),
             blocks: AtomicUsize::new(0),
             replacing: Mutex::default(),
@@ -76,6 +81,11 @@ impl Sample {
             set(blocks, end);
         }
         self.blocks.store(blocks, Relaxed);
+    }
+
+    /// About how many picks there were before this one.
+    pub(super) fn next_pick(&self) -> u64 {
+        self.picks.next()
     }
 
     /// Whom the pick of this number looks at.
