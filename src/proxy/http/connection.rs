@@ -127,7 +127,8 @@ pub fn serve(seat: Seat, accepted: Accepted, listener: ListenerSpec) -> impl Fut
     let deadline = Deadline::new();
     let keepalive_timeout = worker.client_limits(&client, |limits| limits.keepalive_timeout);
     let stream = Side::Http1(stream);
-    go_on(Connection {
+    let opens = expects_header || client.hosts.as_ref().is_some_and(|hosts| hosts.is_tls());
+    let connection = Connection {
         worker,
         seat,
         stream,
@@ -138,17 +139,17 @@ pub fn serve(seat: Seat, accepted: Accepted, listener: ListenerSpec) -> impl Fut
         expects_header,
         route: None,
         told: None,
-    })
+    };
+    go_on(connection, opens)
 }
 
-/// Serves a client whose connection is new, or was idle.
+/// Serves a client whose connection is new, or was idle. `opens`: something comes before its first request.
 #[expect(clippy::manual_async_fn, reason = "it would keep the connection twice")]
-pub(super) fn go_on(mut connection: Connection) -> impl Future<Output = ()> {
+pub(super) fn go_on(mut connection: Connection, opens: bool) -> impl Future<Output = ()> {
     // One block around one value, used in place: most connections are idle most of the time.
     async move {
         connection.seat.slot.occupy().await;
         // What is done now and then is boxed, so that an idle connection's task is small.
-        let opens = connection.expects_header || connection.client.hosts.as_ref().is_some_and(|hosts| hosts.is_tls());
         let mut next = if opens { apart(|| connection.open()).await } else { Next::Request };
         while let Next::Request = next {
             next = match connection.readable().await {

@@ -43,7 +43,7 @@ impl Parked {
         };
         let seat = worker.seat();
         seat.slot.begin_idle(idle_since);
-        worker.crew.spawn(go_on(Connection {
+        let connection = Connection {
             worker: Rc::clone(worker),
             seat,
             stream,
@@ -54,7 +54,8 @@ impl Parked {
             expects_header: false,
             route: None,
             told: None,
-        }));
+        };
+        worker.crew.spawn(go_on(connection, false));
     }
 }
 
@@ -67,7 +68,7 @@ impl Connection {
             Ok(stream) => stream,
             Err(error) => {
                 tracing::debug!("an idle connection is not parked: {error}");
-                return worker.crew.spawn(go_on(self));
+                return worker.crew.spawn(go_on(self, false));
             }
         };
         // It keeps its seat until it is parked: a worker that drains must not take itself for empty meanwhile.
