@@ -9,7 +9,7 @@ UPGRADE = (b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version:
            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n")
 ACTIVE = 1_000
 # Seconds.
-SETTLED = 6
+SETTLED = 8
 
 
 def measure(binaries, backends, idle):

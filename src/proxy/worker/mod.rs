@@ -81,6 +81,8 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 /// closes its connection: one that is closed under a client may meet a request that is on its way.
 pub const ONE_MORE: Duration = Duration::from_secs(5);
 
+/// How often what is idle is looked through.
+const SWEEP: Duration = Duration::from_secs(1);
 /// How long others have their turns before more connections are parked.
 const PARKING_PAUSE: Duration = Duration::from_millis(20);
 
@@ -189,7 +191,7 @@ impl Worker {
 
     /// Obeys until drained: returns when told to drain (or when the control plane is gone) and no connection is left.
     pub async fn run(self: Rc<Self>, mut commands: mpsc::UnboundedReceiver<Command>) {
-        let mut sweep = tokio::time::interval(Duration::from_secs(1));
+        let mut sweep = tokio::time::interval(SWEEP);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // One for all turns, so that a pause in it is not begun anew with each of them.
         let mut flushing = std::pin::pin!(self.log.flush_promptly());
@@ -217,7 +219,7 @@ impl Worker {
     /// Parks connections that have been idle for a while, some at a time. Never ends.
     async fn park_idle(&self) {
         loop {
-            tokio::time::sleep(parking::IDLE).await;
+            tokio::time::sleep(SWEEP).await;
             let mut from = Some(0);
             while let Some(place) = from {
                 if place > 0 {

@@ -18,8 +18,9 @@ use crate::endpoint::Endpoint;
 use crate::net::Watch;
 use crate::proxy::http::parked::Parked;
 
-/// How long a connection is idle before it is parked.
-pub(super) const IDLE: Duration = Duration::from_secs(1);
+/// How long a connection is idle before it is parked. To be parked and go on costs about half a request, which whoever asks every second
+/// is spared.
+pub(super) const IDLE: Duration = Duration::from_secs(3);
 /// How long before the end of its time it is called: the end itself is its own business, and the worker looks once a second.
 const AHEAD: Duration = Duration::from_secs(3);
 /// How long it would have to be able to stay.

@@ -24,7 +24,7 @@ use std::time::{Duration, Instant};
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a client is silent until its connection is parked (`proxy/worker/parking.rs`), with some to spare.
-pub const PARKED: Duration = Duration::from_millis(2_500);
+pub const PARKED: Duration = Duration::from_millis(4_500);
 
 /// Asks `holds` every few milliseconds until it is true; panics with `claim` after [`PATIENCE`].
 pub fn eventually(claim: &str, mut holds: impl FnMut() -> bool) {
