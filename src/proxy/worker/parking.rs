@@ -66,11 +66,11 @@ impl Parking {
             return Err((error, parked));
         }
         space.insert(parked);
-        let mut untils = self.until.borrow_mut();
-        if untils.len() <= key {
-            untils.resize(key + 1, Timestamp::NEVER);
+        let mut calls = self.until.borrow_mut();
+        if calls.len() <= key {
+            calls.resize(key + 1, Timestamp::NEVER);
         }
-        untils[key] = until;
+        calls[key] = until;
         Ok(())
     }
 
