@@ -1,6 +1,7 @@
 //! A request, from its head to the end of its answer.
 //!
-//! `connection` reads heads one after the other, and is `parked` where none comes. `request` is the life of one: its body is gathered (`body`); its peers
+//! `connection` reads heads one after the other, and is `parked` where none comes. `request` is the life of one:
+//! its body is gathered (`body`); its peers
 //! are chosen (`choice`) and asked (`attempt`, `join`, `upload`) one after the other (`attempts`); what one answers is
 //! passed on (`deliver`, `relay`, `tunnel`), or weir answers itself (`answer`, and `fixed` where the file says so); what is
 //! told in the end is its `story`. `affinity` says to whom a client is bound, and binds it. Either `side` speaks HTTP/1.1 or

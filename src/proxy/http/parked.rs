@@ -1,7 +1,6 @@
 //! What is kept of an idle connection while it takes no turns.
 
-use std::os::fd::AsFd;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::rc::Rc;
 use std::time::Duration;
 

@@ -166,6 +166,15 @@ mod tests {
     const ELSEWHERE: &str = "[[server]]\nlisten = \"127.0.0.2:0\"\n[[server.location]]\npath = \"/\"\nreturn = 404\n";
     const ASKED: &[u8] = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n";
 
+    #[test]
+    fn who_could_not_stay_for_long_is_not_parked() {
+        let table =
+            [(Timestamp::secs(109), None), (Timestamp::secs(110), Some(107)), (Timestamp::secs(175), Some(172))];
+        for (end, until) in table {
+            assert_eq!(stays_until(Timestamp::secs(100), end), until.map(Timestamp::secs), "{end}");
+        }
+    }
+
     /// A worker at work, and its clients.
     struct World {
         worker: Rc<Worker>,

@@ -191,3 +191,49 @@ impl Seat {
         Seat { worker, key, slot }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_been_idle_is_told_to_park_some_at_a_time_and_nobody_else_is() {
+        let seats = Seats::default();
+        let idle = |place| match place {
+            0..300 => Some(Timestamp::secs(1)),
+            301 => Some(Timestamp::secs(3)),
+            302 => Some(Timestamp::secs(4)),
+            place if place == LOOKS + 500 => Some(Timestamp::secs(2)),
+            _ => None,
+        };
+        for place in 0..2 * LOOKS {
+            let slot = Rc::new(Slot::default());
+            if let Some(since) = idle(place) {
+                slot.begin_idle(since);
+            }
+            assert_eq!(seats.slots.borrow_mut().insert(slot), place);
+        }
+        let told = || {
+            let slots = seats.slots.borrow();
+            slots.iter().filter(|(_, slot)| slot.is_told_to_park()).map(|(place, _)| place).collect::<Vec<_>>()
+        };
+        let before = Timestamp::secs(3);
+        assert_eq!(seats.park_idle(before, 0), Some(TOLD));
+        assert_eq!(told(), (0..TOLD).collect::<Vec<_>>());
+        let next = seats.park_idle(before, TOLD);
+        assert_eq!(next, Some(TOLD + LOOKS));
+        assert_eq!(told(), (TOLD..300).chain([301]).collect::<Vec<_>>());
+        assert_eq!(seats.park_idle(before, TOLD + LOOKS), None);
+        assert_eq!(told(), [LOOKS + 500]);
+    }
+
+    #[test]
+    fn a_pause_lasts_until_something_is_said() {
+        let slot = Slot::default();
+        assert_eq!(slot.idle_since(), Timestamp::NEVER);
+        assert_eq!(slot.begin_idle(Timestamp::secs(1)), Timestamp::secs(1));
+        assert_eq!(slot.begin_idle(Timestamp::secs(9)), Timestamp::secs(1));
+        slot.end_idle();
+        assert_eq!(slot.begin_idle(Timestamp::secs(9)), Timestamp::secs(9));
+    }
+}
