@@ -201,8 +201,8 @@ mod tests {
         let seats = Seats::default();
         let idle = |place| match place {
             0..300 => Some(Timestamp::secs(1)),
-            301 => Some(Timestamp::secs(3)),
-            302 => Some(Timestamp::secs(4)),
+            310 => Some(Timestamp::secs(3)),
+            320 => Some(Timestamp::secs(4)),
             place if place == LOOKS + 500 => Some(Timestamp::secs(2)),
             _ => None,
         };
@@ -222,7 +222,7 @@ mod tests {
         assert_eq!(told(), (0..TOLD).collect::<Vec<_>>());
         let next = seats.park_idle(before, TOLD);
         assert_eq!(next, Some(TOLD + LOOKS));
-        assert_eq!(told(), (TOLD..300).chain([301]).collect::<Vec<_>>());
+        assert_eq!(told(), (TOLD..300).chain([310]).collect::<Vec<_>>());
         assert_eq!(seats.park_idle(before, TOLD + LOOKS), None);
         assert_eq!(told(), [LOOKS + 500]);
     }
